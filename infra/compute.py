@@ -1,0 +1,164 @@
+"""What a new user lacks and the settings do not name: cluster, network, roles, log group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aws_cdk import ArnFormat, RemovalPolicy, Stack
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+_TASKS = "ecs-tasks.amazonaws.com"
+
+
+class Compute(Construct):
+    """Where the tasks run, and as whom.
+
+    Parameters
+    ----------
+    given
+        The user's ``[ecs.kwargs]`` for the two calls; what is named there is not made.
+    secret_arns
+        Secrets that ECS hands to the containers, so that the execution role may read them.
+    container_logs
+        False where the user's own container definition says where logs go.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        given: Mapping[str, Any],
+        secret_arns: list[str],
+        container_logs: bool,
+    ) -> None:
+        super().__init__(scope, id)
+        self.defaults: dict[str, Any] = {}
+        """ECS kwargs that name what was made here."""
+        self.log_group = self._log_group() if container_logs else None
+        self.cluster_arn = self._given_cluster(given) or self._cluster()
+        self.execution_role_arn = given.get("executionRoleArn") or self._execution_role(secret_arns)
+        self.task_role_arn = given.get("taskRoleArn") or self._task_role()
+        if "networkConfiguration" not in given:
+            self._network()
+
+    def _given_cluster(self, given: Mapping[str, Any]) -> str | None:
+        cluster: str | None = given.get("cluster")
+        if cluster is None or cluster.startswith("arn:"):
+            return cluster
+        return Stack.of(self).format_arn(service="ecs", resource="cluster", resource_name=cluster)
+
+    def _cluster(self) -> str:
+        # No VPC of its own: tasks bring theirs, and a cluster costs nothing.
+        cluster = ecs.CfnCluster(
+            self, "Cluster", capacity_providers=["FARGATE", "FARGATE_SPOT"]
+        )
+        self.defaults["cluster"] = cluster.attr_arn
+        return cluster.attr_arn
+
+    def _log_group(self) -> logs.LogGroup:
+        group = logs.LogGroup(
+            self,
+            "TaskLogs",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        self.defaults["containerDefinitions"] = [
+            {
+                "logConfiguration": {
+                    "logDriver": "awslogs",
+                    "options": {
+                        "awslogs-group": group.log_group_name,
+                        "awslogs-region": Stack.of(self).region,
+                        "awslogs-stream-prefix": "flow-run",
+                    },
+                }
+            }
+        ]
+        return group
+
+    def _execution_role(self, secret_arns: list[str]) -> str:
+        role = self._role("ExecutionRole", "Lets ECS pull images, write logs and read the API key")
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="PullImages",
+                actions=[
+                    "ecr:BatchCheckLayerAvailability",
+                    "ecr:BatchGetImage",
+                    "ecr:GetDownloadUrlForLayer",
+                ],
+                resources=[
+                    Stack.of(self).format_arn(
+                        service="ecr", resource="repository", resource_name="*"
+                    )
+                ],
+            )
+        )
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="LogInToRegistry", actions=["ecr:GetAuthorizationToken"], resources=["*"]
+            )
+        )
+        if self.log_group:
+            self.log_group.grant_write(role)
+        if secret_arns:
+            role.add_to_policy(
+                iam.PolicyStatement(
+                    sid="ReadApiKey",
+                    actions=["secretsmanager:GetSecretValue"],
+                    resources=secret_arns,
+                )
+            )
+        self.defaults["executionRoleArn"] = role.role_arn
+        return role.role_arn
+
+    def _task_role(self) -> str:
+        role = self._role("TaskRole", "What flows may do; attach policies to it, or name another")
+        self.defaults["taskRoleArn"] = role.role_arn
+        return role.role_arn
+
+    def _role(self, id: str, description: str) -> iam.Role:
+        stack = Stack.of(self)
+        tasks = stack.format_arn(
+            service="ecs", resource="*", arn_format=ArnFormat.NO_RESOURCE_NAME
+        )
+        return iam.Role(
+            self,
+            id,
+            description=description,
+            assumed_by=iam.ServicePrincipal(
+                _TASKS,
+                conditions={
+                    "StringEquals": {"aws:SourceAccount": stack.account},
+                    "ArnLike": {"aws:SourceArn": tasks},
+                },
+            ),
+        )
+
+    def _network(self) -> None:
+        """Make a VPC that costs nothing when idle: public subnets, no NAT, nothing let in."""
+        vpc = ec2.Vpc(
+            self,
+            "Network",
+            max_azs=2,
+            nat_gateways=0,
+            restrict_default_security_group=False,
+            subnet_configuration=[
+                ec2.SubnetConfiguration(name="public", subnet_type=ec2.SubnetType.PUBLIC)
+            ],
+        )
+        closed = ec2.SecurityGroup(
+            self, "Tasks", vpc=vpc, description="Flow runs: nothing comes in, everything goes out"
+        )
+        self.defaults["networkConfiguration"] = {
+            "awsvpcConfiguration": {
+                "subnets": [subnet.subnet_id for subnet in vpc.public_subnets],
+                "securityGroups": [closed.security_group_id],
+                "assignPublicIp": "ENABLED",
+            }
+        }

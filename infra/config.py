@@ -1,0 +1,256 @@
+"""``agent.toml``: read, overridden from the command line, validated when the stack is synthesized.
+
+A wrong key, type or combination stops ``cdk synth`` with the file, the key, the cause and the
+remedy; so a deployed function never meets bad settings.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import boto3
+from fargate_agent.errors import PermanentError
+from fargate_agent.kwargs import Kwargs, KwargsModel, did_you_mean
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+_OVERRIDE = re.compile(r"[a-z][a-z_]*(\.[a-z][a-zA-Z_]*)+")
+
+NOT_YET = {
+    "agent.labels": "it belongs to Prefect 1",
+    "agent.url": "the function URL for health and poke",
+    "aws": "other credentials, roles, regions and botocore settings",
+    "ecs.enable_task_revisions": "it belongs to Prefect 1",
+    "ecs.on_drift": "this version always revises a definition that changed",
+    "ecs.relaunch_attempts": "relaunching after Spot interruptions",
+    "prefect.agent_config_id": "it belongs to Prefect 1",
+}
+"""Keys the design names and this version rejects by name, with what they are about."""
+
+
+class ConfigError(Exception):
+    """The settings are not usable. One line a problem, each with its file, key and remedy."""
+
+
+def _multiple_of_a_minute_or_part_of_it(seconds: int) -> int:
+    if seconds < 5 or (60 % seconds and seconds % 60) or seconds > 3600:
+        raise ValueError("must divide 60 (5, 6, 10, 12, 15, 20, 30, 60) or be 120, 180, ... 3600")
+    return seconds
+
+
+def _secret_arn(arn: str) -> str:
+    if not re.fullmatch(r"arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:[^:]+", arn):
+        raise ValueError(
+            "must be the full ARN of a Secrets Manager secret that holds the value as plain text"
+        )
+    return arn
+
+
+def _arn(kind: str) -> AfterValidator:
+    def check(arn: str) -> str:
+        if not re.fullmatch(rf"arn:[\w-]+:{kind}/.+", arn):
+            raise ValueError(f"must be an ARN such as arn:aws:{kind.replace(chr(92), '')}/name")
+        return arn
+
+    return AfterValidator(check)
+
+
+def _url(url: str) -> str:
+    if not re.fullmatch(r"https?://\S+/api(/\S*)?", url.rstrip("/")):
+        raise ValueError(
+            "must be Prefect's API address, as in PREFECT_API_URL: https://host/api, or "
+            "https://api.prefect.cloud/api/accounts/.../workspaces/..."
+        )
+    return url.rstrip("/")
+
+
+SecretArn = Annotated[str, AfterValidator(_secret_arn)]
+RoleArn = Annotated[str, _arn(r"iam::\d{12}:role")]
+ClusterArn = Annotated[str, _arn(r"ecs:[\w-]+:\d{12}:cluster")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class AgentSection(_Section):
+    """``[agent]``"""
+
+    name: str = Field("fargate-agent", pattern=r"^[A-Za-z][A-Za-z0-9-]{0,39}$")
+    enabled: bool = True
+    poll_interval_seconds: Annotated[int, AfterValidator(_multiple_of_a_minute_or_part_of_it)] = 10
+    env: dict[str, str] = {}
+    send_logs: bool = True
+
+
+class PrefectSection(_Section):
+    """``[prefect]``"""
+
+    version: Literal[3] = 3
+    api_url: Annotated[str, AfterValidator(_url)]
+    api_key_secret: SecretArn | None = None
+    auth_string_secret: SecretArn | None = None
+    work_pool: str = Field(min_length=1)
+    work_queues: list[str] = []
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> PrefectSection:
+        if self.api_key_secret and self.auth_string_secret:
+            raise ValueError(
+                "api_key_secret and auth_string_secret are both set: keep the first for Prefect "
+                "Cloud, the second for a self-hosted server"
+            )
+        return self
+
+
+class EcsSection(_Section):
+    """``[ecs]``"""
+
+    launch_type: Literal["FARGATE"] = "FARGATE"
+    kwargs: dict[str, Any] = {}
+    allowed_roles: list[RoleArn] = []
+    allowed_clusters: list[ClusterArn] = []
+
+
+class ExternalKwargsSection(_Section):
+    """``[external_kwargs]``"""
+
+    enabled: bool = True
+    bucket: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    prefix: str = Field("kwargs", pattern=r"^[A-Za-z0-9!_.*'()/-]*$")
+
+
+class AgentConfig(_Section):
+    """A whole ``agent.toml``."""
+
+    agent: AgentSection = AgentSection()
+    prefect: PrefectSection
+    ecs: EcsSection = EcsSection()
+    external_kwargs: ExternalKwargsSection = ExternalKwargsSection()
+
+
+def load(path: Path, overrides: Mapping[str, Any]) -> AgentConfig:
+    """Read the settings.
+
+    Parameters
+    ----------
+    path
+        The TOML file.
+    overrides
+        The CDK context; what looks like ``section.key`` overrides that key of the file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or not TOML, or a key or value in it is not accepted.
+    """
+    try:
+        raw = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; name one with -c agent=FILE") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+    _refuse_unfinished(raw, str(path))
+    dotted = {key: value for key, value in overrides.items() if _OVERRIDE.fullmatch(key)}
+    for key, value in dotted.items():
+        _refuse_unfinished(_nested(key, value), "-c")
+        _override(raw, key, value)
+    try:
+        config = AgentConfig.model_validate(raw)
+        split_kwargs(config, str(path))
+    except ValidationError as error:
+        sources = {tuple(key.split(".")): f"-c {key}" for key in dotted}
+        raise ConfigError("\n".join(_explain(error, str(path), sources))) from error
+    except PermanentError as error:
+        raise ConfigError(str(error)) from error
+    return config
+
+
+def split_kwargs(config: AgentConfig, path: str = "agent.toml") -> Kwargs:
+    """Split ``[ecs.kwargs]`` as the dispatch function will.
+
+    Raises
+    ------
+    PermanentError
+        A key or value is not one of ECS's, by botocore's model of it.
+    """
+    # Only the model is used; no call is made, so any region does.
+    model = KwargsModel(boto3.client("ecs", region_name="us-east-1"))
+    kwargs = model.split(config.ecs.kwargs, f"{path}: ecs.kwargs")
+    if kwargs.request.get("launchType", "FARGATE") != "FARGATE":
+        raise PermanentError(
+            f"{path}: ecs.kwargs: launchType: this version launches on FARGATE. Remove it."
+        )
+    return kwargs
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def _refuse_unfinished(raw: Mapping[str, Any], source: str) -> None:
+    for key, about in NOT_YET.items():
+        value: Any = raw
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is not None:
+            raise ConfigError(f"{source}: {key}: not in this version ({about}). Remove it.")
+    version = (raw.get("prefect") or {}).get("version")
+    launch_type = (raw.get("ecs") or {}).get("launch_type")
+    if version in (1, 2, "1", "2"):
+        raise ConfigError(f"{source}: prefect.version: this version of the agent serves Prefect 3.")
+    if launch_type in ("FARGATE_SPOT", "EC2", "EXTERNAL"):
+        raise ConfigError(
+            f"{source}: ecs.launch_type: {launch_type} is not in this version; use FARGATE."
+        )
+
+
+def _override(raw: dict[str, Any], key: str, text: Any) -> None:
+    *sections, name = key.split(".")
+    table = raw
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"-c {key}: {section} is not a table")
+    table[name] = _scalar(key, str(text))
+
+
+def _scalar(key: str, text: str) -> Any:
+    """Read an override as TOML would, but as a string where the key wants one."""
+    section, _, name = key.partition(".")
+    model = AgentConfig.model_fields.get(section)
+    fields = getattr(model.annotation, "model_fields", {}) if model else {}
+    if name in fields and fields[name].annotation not in (int, bool):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(
+    error: ValidationError, path: str, sources: Mapping[tuple[str, ...], str]
+) -> Iterator[str]:
+    for problem in error.errors():
+        place = tuple(str(part) for part in problem["loc"])
+        given = (flag for key, flag in sources.items() if key[: len(place)] == place)
+        where = next(given, None) or f"{path}: {'.'.join(place)}"
+        if problem["type"] == "extra_forbidden":
+            yield f"{where}: no such setting. {did_you_mean(place[-1], _siblings(place))}"
+        elif problem["type"] == "missing":
+            yield f"{where}: must be set, in the file or with -c {'.'.join(place)}=VALUE"
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            yield f"{where}: {message}; it is {problem['input']!r}"
+
+
+def _siblings(place: tuple[str, ...]) -> list[str]:
+    fields: Any = AgentConfig.model_fields
+    for part in place[:-1]:
+        fields = fields[part].annotation.model_fields
+    return list(fields)

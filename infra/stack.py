@@ -1,0 +1,41 @@
+"""The stack of one agent: the construct, its outputs, and what cdk-nag is told."""
+
+from __future__ import annotations
+
+from aws_cdk import CfnOutput, Stack
+from constructs import Construct
+
+from infra.config import AgentConfig
+from infra.fargate_agent import FargateAgent, FargateAgentProps
+
+
+class AgentStack(Stack):
+    """One agent, named after ``agent.name``; several stand side by side."""
+
+    def __init__(self, scope: Construct, config: AgentConfig) -> None:
+        super().__init__(
+            scope,
+            config.agent.name,
+            description="Serverless Fargate Agent: Prefect flow runs on ECS Fargate",
+        )
+        self.agent = FargateAgent(self, "Agent", FargateAgentProps(config=config))
+        self._outputs()
+
+    def _outputs(self) -> None:
+        agent, compute = self.agent, self.agent.compute
+        values = {
+            "Cluster": compute.cluster_arn,
+            "ExecutionRole": compute.execution_role_arn,
+            "TaskRole": compute.task_role_arn,
+            "RunsQueue": agent.runs_queue.queue_url,
+            "DeadLetters": agent.dead_letters.queue_url,
+            "PollFunction": agent.poll.function_name,
+            "DispatchFunction": agent.dispatch.function_name,
+            "WatchFunction": agent.watch.function_name,
+        }
+        if agent.kwargs_bucket:
+            values["KwargsBucket"] = agent.kwargs_bucket.bucket_name
+        if compute.log_group:
+            values["TaskLogs"] = compute.log_group.log_group_name
+        for name, value in values.items():
+            CfnOutput(self, name, value=value)

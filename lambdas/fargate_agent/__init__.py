@@ -1,0 +1,1 @@
+"""Serverless Fargate Agent: Prefect flow runs on ECS Fargate, with no process to keep alive."""

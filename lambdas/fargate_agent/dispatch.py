@@ -1,0 +1,133 @@
+"""The ``dispatch`` function: from a queue message to a launch, or back to the queue.
+
+A message is acknowledged last, so a crash anywhere is healed by redelivery.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.utilities.batch import process_partial_response
+
+from fargate_agent import clients, settings
+from fargate_agent.batches import MessageGroups, backoff_seconds, hide
+from fargate_agent.errors import NotDueYet, PermanentError
+from fargate_agent.launcher import Launcher, Reads
+from fargate_agent.observability import logger
+from fargate_agent.runs import FlowRun
+from fargate_agent.tasks import classify
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+    from mypy_boto3_sqs import SQSClient
+
+WAKE_AHEAD_SECONDS = 1.0
+"""An early message shows up again this long before its run is due, and the rest is slept: the
+queue counts whole seconds, and a redelivery takes its time."""
+
+DOUBTFUL_AGE_SECONDS = 60.0
+"""A message older than this is checked against the run's state before anything is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """Turns each message into a launch, a deferral, a retry or a word to its run."""
+
+    launcher: Launcher
+    sqs: SQSClient
+    queue_url: str
+    max_receives: int
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    sleep: Callable[[float], None] = time.sleep
+
+    def deliver(self, record: SQSRecord, reads: Reads) -> None:
+        """Handle one message; returning acknowledges it.
+
+        Raises
+        ------
+        NotDueYet
+            The message came early; it is hidden until its run is due.
+        Exception
+            Anything else is worth another try; the message is hidden for a while.
+        """
+        try:
+            run = FlowRun.from_message(record.body)
+        except ValueError:
+            logger.exception("poison message", message_id=record.message_id)
+            self._back_off(record)
+            raise
+        self._wait_until_due(run, record)
+        try:
+            self.launcher.launch(run, known=reads if self._doubtful(record) else None)
+        except Exception as error:
+            self._failed(run, record, classify(error))
+
+    def _wait_until_due(self, run: FlowRun, record: SQSRecord) -> None:
+        wait = (run.scheduled_time - self.now()).total_seconds()
+        hidden = int(wait - WAKE_AHEAD_SECONDS)
+        if hidden >= 1:
+            hide(self.sqs, self.queue_url, record, hidden)
+            raise NotDueYet(hidden)
+        if wait > 0:
+            self.sleep(wait)
+
+    def _doubtful(self, record: SQSRecord) -> bool:
+        sent = int(record.attributes.sent_timestamp or 0) / 1000
+        return _receives(record) > 1 or self.now().timestamp() - sent > DOUBTFUL_AGE_SECONDS
+
+    def _failed(self, run: FlowRun, record: SQSRecord, error: Exception) -> None:
+        if isinstance(error, PermanentError):
+            self._tell(run, record, str(error))
+            return
+        if _receives(record) >= self.max_receives:
+            self._tell(run, record, f"Gave up after {_receives(record)} tries: {error}")
+        else:
+            logger.warning("will try again", flow_run_id=run.id, error=str(error))
+            self._back_off(record)
+        raise error
+
+    def _tell(self, run: FlowRun, record: SQSRecord, message: str) -> None:
+        """Crash the run with the reason; where even that fails, the message comes back."""
+        logger.error("failed for good", flow_run_id=run.id, error=message)
+        try:
+            self.launcher.prefect.crash(run.id, message)
+        except Exception:
+            self._back_off(record)
+            raise
+
+    def _back_off(self, record: SQSRecord) -> None:
+        hide(self.sqs, self.queue_url, record, backoff_seconds(_receives(record)))
+
+
+def _receives(record: SQSRecord) -> int:
+    return int(record.attributes.approximate_receive_count or 1)
+
+
+@cache
+def _deliveries() -> Deliveries:
+    config = settings.load()
+    return Deliveries(
+        launcher=Launcher.from_settings(config),
+        sqs=clients.sqs(),
+        queue_url=config.runs_queue_url,
+        max_receives=config.max_receives,
+    )
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    """Receive a batch from ``runs.fifo``; return the messages that must come back."""
+    deliveries = _deliveries()
+    ids = [record["attributes"]["MessageGroupId"] for record in event["Records"]]
+    reads = Reads(deliveries.launcher.prefect, ids)
+    return process_partial_response(
+        event=event,
+        record_handler=lambda record: deliveries.deliver(record, reads),
+        processor=MessageGroups(),
+        context=context,
+    )

@@ -1,0 +1,1 @@
+"""The orchestrators whose flow runs are launched, and the one HTTP client they share."""

@@ -1,0 +1,155 @@
+"""A JSON client for Prefect's API: kept-alive connections, time-outs, retries, credentials, CSRF.
+
+Built on urllib3, which costs a cold start a tenth of what httpx does, and knows ``Retry-After``.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import urllib3
+from urllib3.util.retry import Retry
+
+from fargate_agent.errors import PermanentError
+
+API_VERSION = "0.8.4"
+"""Sent as ``X-PREFECT-API-VERSION``; servers since 2.0 accept it."""
+
+RETRIED_STATUSES = (429, 500, 502, 503, 504)
+TIMEOUT = urllib3.Timeout(connect=3, read=15)
+RETRIES = Retry(
+    total=4,
+    status_forcelist=RETRIED_STATUSES,
+    allowed_methods=None,  # every call here may be repeated: claims are compare-and-set
+    backoff_factor=0.2,
+    backoff_max=5,
+    backoff_jitter=0.3,
+    retry_after_max=5,  # seconds: the queue waits for longer ones at no cost
+    raise_on_status=False,
+)
+
+
+class ApiError(Exception):
+    """The orchestrator answered with an error, or not at all (``status`` is then None)."""
+
+    def __init__(self, call: str, status: int | None, detail: str) -> None:
+        super().__init__(f"{call}: {status or 'no answer'}: {detail[:500]}")
+        self.status = status
+
+
+class CredentialsRefused(PermanentError):
+    """The orchestrator refused the agent's own credentials."""
+
+
+class JsonClient:
+    """Calls one API.
+
+    Parameters
+    ----------
+    base_url
+        The API's address, as ``PREFECT_API_URL``.
+    authorization
+        Gives the ``Authorization`` header, or None for a server without one. Called with True
+        once after the server refused what the last call gave, for a rotated secret.
+    retries
+        When and how to try again; by default four times, on 429, 5xx and broken connections.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        authorization: Callable[[bool], str | None],
+        *,
+        retries: Retry = RETRIES,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._authorization = authorization
+        self._pool = urllib3.PoolManager(maxsize=16, timeout=TIMEOUT, retries=retries)
+        self._csrf = _CsrfToken()
+
+    def get(self, path: str) -> Any:
+        """Read a resource. Raises :class:`ApiError` as :meth:`send` does."""
+        return self.send("GET", path)
+
+    def post(self, path: str, body: Any) -> Any:
+        """Send a JSON body. Raises :class:`ApiError` as :meth:`send` does."""
+        return self.send("POST", path, body)
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        """Make one call and return its decoded answer, or None for an empty one.
+
+        Raises
+        ------
+        ApiError
+            The answer's status is not 2xx, or there was no answer.
+        CredentialsRefused
+            The answer is 401 even with a freshly read secret.
+        """
+        response = self._request(method, path, body, refresh=False)
+        if response.status == 401:
+            response = self._request(method, path, body, refresh=True)
+        elif response.status == 403 and b"csrf" in response.data.lower():
+            self._csrf.fetch(self._exchange, after=self._csrf.headers)
+            response = self._request(method, path, body, refresh=False)
+        if response.status == 401:
+            raise CredentialsRefused(
+                f"{self._base_url} refused the agent's credentials (401). Check that the secret in "
+                "prefect.api_key_secret or prefect.auth_string_secret holds a valid key."
+            )
+        if not 200 <= response.status < 300:
+            raise ApiError(f"{method} {path}", response.status, response.data.decode(errors="replace"))
+        return json.loads(response.data) if response.data else None
+
+    def _request(
+        self, method: str, path: str, body: Any, *, refresh: bool
+    ) -> urllib3.BaseHTTPResponse:
+        headers = dict(self._csrf.headers)
+        authorization = self._authorization(refresh)
+        if authorization:
+            headers["Authorization"] = authorization
+        return self._exchange(method, path, body, headers)
+
+    def _exchange(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str]
+    ) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._pool.request(
+                method,
+                self._base_url + path,
+                body=None if body is None else json.dumps(body).encode(),
+                headers={
+                    "Content-Type": "application/json",
+                    "X-PREFECT-API-VERSION": API_VERSION,
+                    **headers,
+                },
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiError(f"{method} {path}", None, str(error)) from error
+
+
+class _CsrfToken:
+    """The token of a server with CSRF protection; no call is made until such a server asks.
+
+    The server keeps one token per client id, so each function instance has an id of its own.
+    """
+
+    def __init__(self) -> None:
+        self._client = str(uuid.uuid4())
+        self._lock = threading.Lock()
+        self.headers: Mapping[str, str] = {}
+
+    def fetch(self, exchange: Callable[..., Any], *, after: Mapping[str, str]) -> None:
+        """Replace the refused headers ``after``, unless another thread already has."""
+        with self._lock:
+            if self.headers is not after:
+                return
+            answer = exchange("GET", f"/csrf-token?client={self._client}", None, {})
+            if answer.status == 200:
+                self.headers = {
+                    "Prefect-Csrf-Token": json.loads(answer.data)["token"],
+                    "Prefect-Csrf-Client": self._client,
+                }

@@ -1,0 +1,296 @@
+"""Prefect 3 over REST: due runs, claims, reports.
+
+Follows https://docs.prefect.io/v3/api-ref/rest-api and what servers 3.x were seen to answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+from urllib.parse import quote
+
+from fargate_agent.errors import PermanentError
+from fargate_agent.orchestrators.http import ApiError, JsonClient
+from fargate_agent.runs import FlowRun, claim_id, parse_time
+
+PAGE_SIZE = 200
+"""The most flow runs the API returns at once."""
+
+LOGGER_NAME = "prefect.fargate_agent"
+INFO, ERROR = 20, 40
+
+
+class Claim(Enum):
+    """What became of the proposal to launch a run."""
+
+    OURS = "ours"
+    """Accepted now, or already made by an earlier delivery of the same message."""
+    LOST = "lost"
+    """Another agent's, or no longer to be run."""
+    POSTPONED = "postponed"
+    """A concurrency limit is full: the server schedules the run again, under a new key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """What Prefect says of a run now."""
+
+    type: str
+    scheduled_time: datetime | None
+    claim_id: str | None
+    infrastructure_id: str | None
+
+    def awaits(self, run: FlowRun) -> bool:
+        """Tell whether the run still waits for the launch that ``run``'s message asks for."""
+        if self.type == "SCHEDULED":
+            return self.scheduled_time == run.scheduled_time
+        return self.type == "PENDING" and self.claim_id == run.claim_id
+
+
+class Prefect3:
+    """One work pool on one server.
+
+    Parameters
+    ----------
+    api
+        The client for ``prefect.api_url``.
+    work_pool, work_queues
+        The pool that is served, and the queues in it; no queues means all.
+    worker_name
+        Under this name the agent is seen online in Prefect's UI.
+    """
+
+    def __init__(
+        self, api: JsonClient, *, work_pool: str, work_queues: Iterable[str] = (), worker_name: str
+    ) -> None:
+        self._api = api
+        self._pool_name = work_pool
+        self._pool_path = f"/work_pools/{quote(work_pool, safe='')}"
+        self._queues = list(work_queues)
+        self._worker_name = worker_name
+        self._flow_names: dict[str, str] = {}
+        self._deployments: dict[str, dict[str, Any]] = {}
+        self._pool: dict[str, Any] = {}
+
+    # -- what poll asks
+
+    def heartbeat(self, interval_seconds: int) -> None:
+        """Show the pool READY and this agent online; make the pool where there is none."""
+        body = {"name": self._worker_name, "heartbeat_interval_seconds": interval_seconds}
+        try:
+            self._api.post(f"{self._pool_path}/workers/heartbeat", body)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            self._create_work_pool()
+            self._api.post(f"{self._pool_path}/workers/heartbeat", body)
+
+    def due_runs(self, before: datetime) -> list[FlowRun]:
+        """Return up to :data:`PAGE_SIZE` runs that are due at ``before``, the first due first.
+
+        The server neither locks nor pages: it returns the same runs until they are claimed.
+        """
+        body = {
+            "work_queue_names": self._queues,
+            "scheduled_before": before.isoformat(),
+            "limit": PAGE_SIZE,
+        }
+        try:
+            found = self._api.post(f"{self._pool_path}/get_scheduled_flow_runs", body)
+        except ApiError as error:
+            if error.status == 404 and self._queues:
+                raise PermanentError(
+                    f"Work pool {self._pool_name!r} lacks one of the queues in "
+                    f"prefect.work_queues, {self._queues}: create it or correct the setting."
+                ) from error
+            raise
+        return self._described([item["flow_run"] for item in found]) if found else []
+
+    def _described(self, found: list[dict[str, Any]]) -> list[FlowRun]:
+        pool_updated = self._read_work_pool()["updated"]
+        flows = self._names_of_flows({run["flow_id"] for run in found})
+        deployments = self._list("deployments", {run["deployment_id"] for run in found} - {None})
+        described = []
+        for run in found:
+            deployment = deployments.get(run["deployment_id"], {})
+            due = parse_time(run["next_scheduled_start_time"])
+            described.append(
+                FlowRun(
+                    id=run["id"],
+                    name=run["name"],
+                    scheduled_time=due,
+                    claim_id=claim_id(run["id"], due),
+                    flow_id=run["flow_id"],
+                    flow_name=flows.get(run["flow_id"], ""),
+                    deployment_id=run["deployment_id"],
+                    deployment_name=deployment.get("name"),
+                    deployment_updated=deployment.get("updated"),
+                    work_pool_updated=pool_updated,
+                    has_job_variables=bool(run.get("job_variables")),
+                )
+            )
+        return described
+
+    def _names_of_flows(self, ids: set[str]) -> Mapping[str, str]:
+        unknown = ids - self._flow_names.keys()
+        if unknown:
+            flows = self._list("flows", unknown)
+            self._flow_names |= {id: flow["name"] for id, flow in flows.items()}
+        return self._flow_names
+
+    def _list(self, kind: str, ids: set[str]) -> dict[str, dict[str, Any]]:
+        if not ids:
+            return {}
+        body = {kind: {"id": {"any_": sorted(ids)}}, "limit": PAGE_SIZE}
+        return {item["id"]: item for item in self._api.post(f"/{kind}/filter", body)}
+
+    def _create_work_pool(self) -> None:
+        view = self._api.get("/collections/views/aggregate-worker-metadata")
+        template = view.get("prefect-aws", {}).get("ecs", {}).get("default_base_job_configuration")
+        if template is None:
+            raise PermanentError(
+                f"Work pool {self._pool_name!r} (prefect.work_pool) does not exist and the server "
+                "has no template to make it from: run 'prefect work-pool create --type ecs'."
+            )
+        body = {"name": self._pool_name, "type": "ecs", "base_job_template": template}
+        try:
+            self._api.post("/work_pools/", body)
+        except ApiError as error:
+            if error.status != 409:  # another poll made it first
+                raise
+
+    # -- what dispatch asks
+
+    def work_pool(self, updated: str) -> dict[str, Any]:
+        """Return the pool, from memory where that is the version ``updated`` the poll saw."""
+        if self._pool.get("updated") != updated:
+            self._read_work_pool()
+        return self._pool
+
+    def _read_work_pool(self) -> dict[str, Any]:
+        pool = self._api.get(self._pool_path)
+        if pool["type"] != "ecs":
+            raise PermanentError(
+                f"Work pool {self._pool_name!r} (prefect.work_pool) is of type {pool['type']!r}; "
+                "this agent serves pools of type 'ecs'."
+            )
+        self._pool = pool
+        return self._pool
+
+    def deployment(self, id: str, updated: str | None) -> dict[str, Any]:
+        """Return a deployment, from memory where that is the version ``updated`` the poll saw.
+
+        Raises
+        ------
+        PermanentError
+            The deployment was deleted.
+        """
+        held = self._deployments.get(id)
+        if held is None or held["updated"] != updated:
+            try:
+                held = self._api.get(f"/deployments/{id}")
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                raise PermanentError(f"The run's deployment {id} no longer exists.") from error
+            self._deployments[id] = held
+        return held
+
+    def job_variables(self, flow_run_id: str) -> dict[str, Any]:
+        """Return the variables given to this run alone."""
+        return self._api.get(f"/flow_runs/{flow_run_id}")["job_variables"] or {}
+
+    def server_version(self) -> str:
+        """Return the server's version, such as ``3.8.8``."""
+        return str(self._api.get("/admin/version"))
+
+    def run_states(self, ids: Iterable[str]) -> dict[str, RunState]:
+        """Read the states of up to 200 runs in one call. Deleted runs are missing from the answer."""
+        return {id: _run_state(run) for id, run in self._list("flow_runs", set(ids)).items()}
+
+    def claim(self, run: FlowRun) -> tuple[Claim, str]:
+        """Propose PENDING with the run's claim id; the server lets one proposer win.
+
+        Returns
+        -------
+        The outcome, and the server's own words for it.
+        """
+        try:
+            answer = self._set_state(
+                run.id,
+                {
+                    "type": "PENDING",
+                    # Another name would be another state to the server, and every proposer win.
+                    "name": "Pending",
+                    "state_details": {"transition_id": run.claim_id},
+                },
+            )
+        except ApiError as error:
+            if error.status == 404:
+                return Claim.LOST, "the run was deleted"
+            raise
+        state = answer["state"] or {}
+        reason = (answer.get("details") or {}).get("reason") or state.get("name") or ""
+        if answer["status"] == "ACCEPT":
+            return Claim.OURS, reason
+        if answer["status"] == "REJECT":
+            details = state.get("state_details") or {}
+            if state.get("type") == "PENDING" and details.get("transition_id") == run.claim_id:
+                return Claim.OURS, reason
+            if state.get("type") == "SCHEDULED":
+                return Claim.POSTPONED, reason
+        return Claim.LOST, reason
+
+    # -- what is reported
+
+    def report_infrastructure(self, flow_run_id: str, infrastructure_id: str) -> None:
+        """Record ``cluster::task_arn``, by which Prefect's own cancellation finds the task."""
+        self._api.send(
+            "PATCH", f"/flow_runs/{flow_run_id}", {"infrastructure_pid": infrastructure_id}
+        )
+
+    def log(self, flow_run_id: str, message: str, *, level: int = INFO) -> None:
+        """Write one line to the run's log, as seen in Prefect's UI."""
+        self._api.post(
+            "/logs/",
+            [
+                {
+                    "name": LOGGER_NAME,
+                    "level": level,
+                    "message": message,
+                    "timestamp": datetime.now(UTC).isoformat(),
+                    "flow_run_id": flow_run_id,
+                    "task_run_id": None,
+                }
+            ],
+        )
+
+    def crash(self, flow_run_id: str, message: str) -> None:
+        """Tell the run that its infrastructure failed. A finished run keeps its state."""
+        self._set_state(flow_run_id, {"type": "CRASHED", "name": "Crashed", "message": message})
+        self.log(flow_run_id, message, level=ERROR)
+
+    def cancelled(self, flow_run_id: str, message: str) -> None:
+        """Complete the cancellation of a run whose task is gone."""
+        self._set_state(flow_run_id, {"type": "CANCELLED", "name": "Cancelled", "message": message})
+
+    def _set_state(self, flow_run_id: str, state: dict[str, Any]) -> dict[str, Any]:
+        # The answer's status tells, not the HTTP code: aborted proposals come with 200 and 201.
+        path = f"/flow_runs/{flow_run_id}/set_state"
+        answer: dict[str, Any] = self._api.post(path, {"state": state, "force": False})
+        return answer
+
+
+def _run_state(run: Mapping[str, Any]) -> RunState:
+    state = run["state"] or {}
+    details = state.get("state_details") or {}
+    scheduled = details.get("scheduled_time") or run.get("next_scheduled_start_time")
+    return RunState(
+        type=state.get("type", ""),
+        scheduled_time=parse_time(scheduled) if scheduled else None,
+        claim_id=details.get("transition_id"),
+        infrastructure_id=run.get("infrastructure_pid"),
+    )

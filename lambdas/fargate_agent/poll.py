@@ -1,0 +1,140 @@
+"""The ``poll`` function: asks the orchestrator for runs that come due, and enqueues each.
+
+The schedule invokes it every minute. For a shorter interval that invocation sends itself delayed
+messages, ticks, which invoke it in between: waiting in the queue costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from fargate_agent import clients, settings
+from fargate_agent.observability import logger
+from fargate_agent.orchestrators.prefect3 import PAGE_SIZE, Prefect3
+from fargate_agent.runs import FlowRun
+from fargate_agent.settings import Settings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+
+SCHEDULE_SECONDS = 60
+"""The schedule's own interval, the shortest that EventBridge has."""
+
+MARGIN_SECONDS = 10
+"""Runs due this long after the next poll are enqueued too, for that poll may be late."""
+
+BATCH_SIZE = 10
+"""SQS takes at most so many messages in one call."""
+
+SEND_ATTEMPTS = 3
+
+
+class NotAllSent(Exception):
+    """SQS kept refusing some messages. Their runs are still scheduled: the next poll finds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poller:
+    """What the function holds while it is warm."""
+
+    settings: Settings
+    prefect: Prefect3
+    sqs: SQSClient
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    sleep: Callable[[float], None] = time.sleep
+
+    def send_ticks(self) -> None:
+        """Send the polls between this scheduled one and the next, as delayed messages."""
+        queue = self.settings.ticks_queue_url
+        if queue is None:
+            return
+        interval = self.settings.poll_interval_seconds
+        delays = range(interval, SCHEDULE_SECONDS, interval)
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+            {"Id": str(delay), "MessageBody": json.dumps({"tick": delay}), "DelaySeconds": delay}
+            for delay in delays
+        ]
+        self._send(queue, entries)
+
+    def poll(self) -> int:
+        """Enqueue every run that is due before the next poll, and return how many were found.
+
+        An answer of :data:`PAGE_SIZE` runs may hide more, which the server shows once the first
+        are claimed: so it is asked again until the next poll takes over.
+        """
+        interval = self.settings.poll_interval_seconds
+        self.prefect.heartbeat(interval)
+        started = self.now()
+        horizon = started + timedelta(seconds=interval + MARGIN_SECONDS)
+        seen: set[str] = set()
+        while True:
+            page = self.prefect.due_runs(horizon)
+            fresh = [run for run in page if run.claim_id not in seen]
+            self._enqueue(fresh)
+            seen |= {run.claim_id for run in fresh}
+            if len(page) < PAGE_SIZE or self.now() - started > timedelta(seconds=interval):
+                break
+            if not fresh:
+                self.sleep(1)
+        logger.info("polled", found=len(seen), horizon=horizon.isoformat())
+        return len(seen)
+
+    def _enqueue(self, runs: Iterable[FlowRun]) -> None:
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+            {
+                "Id": run.claim_id,
+                "MessageBody": run.to_message(),
+                "MessageGroupId": run.id,
+                "MessageDeduplicationId": run.claim_id,
+            }
+            for run in runs
+        ]
+        self._send(self.settings.runs_queue_url, entries)
+
+    def _send(
+        self, queue_url: str, entries: Sequence[SendMessageBatchRequestEntryTypeDef]
+    ) -> None:
+        unsent = 0
+        for start in range(0, len(entries), BATCH_SIZE):
+            unsent += len(self._send_batch(queue_url, entries[start : start + BATCH_SIZE]))
+        if unsent:
+            raise NotAllSent(f"{unsent} of {len(entries)} messages were not sent")
+
+    def _send_batch(
+        self, queue_url: str, entries: Sequence[SendMessageBatchRequestEntryTypeDef]
+    ) -> list[SendMessageBatchRequestEntryTypeDef]:
+        """Send one batch and return what SQS refused to the last."""
+        left = list(entries)
+        for attempt in range(SEND_ATTEMPTS):
+            if attempt:
+                self.sleep(0.2 * 2**attempt)
+            answer = self.sqs.send_message_batch(QueueUrl=queue_url, Entries=left)
+            refused = {failure["Id"]: failure for failure in answer.get("Failed", [])}
+            for failure in refused.values():
+                logger.warning("message refused", claim_id=failure["Id"], code=failure["Code"])
+            left = [entry for entry in left if entry["Id"] in refused]
+            if not left or all(failure["SenderFault"] for failure in refused.values()):
+                break
+        return left
+
+
+@cache
+def _poller() -> Poller:
+    config = settings.load()
+    return Poller(settings=config, prefect=clients.prefect(config), sqs=clients.sqs())
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """Poll once. Invoked by the schedule (which sends the ticks) and by the ticks queue."""
+    poller = _poller()
+    if "Records" not in event:
+        poller.send_ticks()
+    return {"found": poller.poll()}

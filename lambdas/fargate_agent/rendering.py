@@ -1,0 +1,307 @@
+"""Renders what one flow run asks of ECS: pure functions from values to boto3 kwargs.
+
+The weakest layer first: the agent's defaults (``[ecs.kwargs]``), the work pool's template filled
+in with job variables, the flow's external kwargs from S3. In each layer a key replaces the whole
+value of the layer below, within the definition, the request and the flow's container.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fargate_agent.errors import PermanentError
+from fargate_agent.kwargs import Kwargs
+from fargate_agent.runs import FlowRun, Launch
+
+CONTAINER_NAME = "prefect"
+COMMAND = ["prefect", "flow-run", "execute"]
+CPU, MEMORY = "1024", "2048"
+"""CPU units and MiB of a run that asks for nothing, as those of Prefect's ECS worker."""
+
+MAX_TAGS = 50
+"""ECS takes at most this many tags on a resource."""
+
+_ESSENTIAL_ENV = frozenset({"PREFECT__FLOW_RUN_ID"})
+"""What tells the container which run it is; no user's variable replaces it."""
+
+_UNSUPPORTED = {
+    "task_definition_arn": ("task_run_request", "taskDefinition"),
+    "capacity_provider_strategy": ("task_run_request", "capacityProviderStrategy"),
+    "aws_credentials": ("aws_credentials",),
+    "vpc_id": ("vpc_id",),
+    "match_latest_revision_in_family": ("match_latest_revision_in_family",),
+    "auto_deregister_task_definition": ("auto_deregister_task_definition",),
+    "cloudwatch_logs_options": ("cloudwatch_logs_options",),
+    "cloudwatch_logs_prefix": ("cloudwatch_logs_prefix",),
+    "prefect_api_key_secret_arn": ("prefect_api_key_secret_arn",),
+    "prefect_api_auth_string_secret_arn": ("prefect_api_auth_string_secret_arn",),
+}
+"""Variables of the ECS worker that change what runs, and that this agent does not follow yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """What the agent brings to every launch."""
+
+    name: str
+    work_pool: str
+    api_url: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Environment variable to secret ARN: the API key reaches the container by reference."""
+    kwargs: Kwargs = field(default_factory=Kwargs)
+
+
+def render(
+    run: FlowRun,
+    job: Mapping[str, Any],
+    agent: Agent,
+    external: Kwargs | None,
+    *,
+    default_image: Callable[[], str],
+) -> Launch:
+    """Render one run.
+
+    Parameters
+    ----------
+    job
+        The work pool's job configuration, filled in (:func:`work_pool.job_configuration`).
+    external
+        The flow's kwargs from S3, or None where there is no such file.
+    default_image
+        Called where nobody names an image, for it may ask the server its version.
+
+    Raises
+    ------
+    PermanentError
+        The job asks for something this agent does not do.
+    """
+    _refuse_unsupported(job)
+    external = external or Kwargs()
+    layers = (agent.kwargs, _job_kwargs(job, agent.kwargs), external)
+    container_name = _container_name(job, layers)
+    definition = _merge(layer.definition for layer in layers)
+    request = _merge(layer.request for layer in layers)
+    if request.get("launchType") and request.get("capacityProviderStrategy"):
+        del request["launchType"]
+    tags = _tags(run, agent, job, layers)
+    return Launch(
+        definition=_fargate(
+            {
+                **definition,
+                "family": definition.get("family") or _family(run, agent),
+                "containerDefinitions": _containers(
+                    job, container_name, layers, agent.secrets, default_image
+                ),
+            }
+        ),
+        request={
+            **request,
+            "overrides": _overrides(run, job, agent, container_name, external),
+            "tags": tags,
+        },
+    )
+
+
+def _refuse_unsupported(job: Mapping[str, Any]) -> None:
+    for variable, path in _UNSUPPORTED.items():
+        value: Any = job
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value:
+            raise PermanentError(
+                f"The job variable {variable!r} is set, which this version of the agent does not "
+                "follow. Remove it from the work pool, the deployment or the run."
+            )
+    launch_type = (job.get("task_run_request") or {}).get("launchType")
+    if launch_type not in (None, "FARGATE"):
+        raise PermanentError(
+            f"The job variable 'launch_type' is {launch_type!r}; this version of the agent "
+            "launches on FARGATE. Set it so in the work pool, the deployment or the run."
+        )
+
+
+def _job_kwargs(job: Mapping[str, Any], defaults: Kwargs) -> Kwargs:
+    definition = _present(job.get("task_definition") or {})
+    request = _present(job.get("task_run_request") or {})
+    for key in ("containerDefinitions", "tags"):
+        definition.pop(key, None)
+    for key in ("overrides", "tags", "taskDefinition"):
+        request.pop(key, None)
+    if request.get("launchType") and defaults.request.get("capacityProviderStrategy"):
+        del request["launchType"]  # the pool's default would beat the agent's strategy
+    network = job.get("network_configuration")
+    if network:
+        request["networkConfiguration"] = {"awsvpcConfiguration": network}
+    return Kwargs(definition=definition, request=request)
+
+
+def _container_name(job: Mapping[str, Any], layers: Iterable[Kwargs]) -> str:
+    names = [layer.container.get("name") for layer in layers][::-1]
+    templated = [c.get("name") for c in _templated_containers(job)]
+    return str(next(filter(None, [*names, job.get("container_name"), *templated]), CONTAINER_NAME))
+
+
+def _templated_containers(job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    definition = job.get("task_definition") or {}
+    return [_present(container) for container in definition.get("containerDefinitions") or [{}]]
+
+
+def _containers(
+    job: Mapping[str, Any],
+    container_name: str,
+    layers: Iterable[Kwargs],
+    secrets: Mapping[str, str],
+    default_image: Callable[[], str],
+) -> list[dict[str, Any]]:
+    """Return every container of the template, the flow's with the layers' fields merged in."""
+    agent, _, external = layers
+    containers = _templated_containers(job)
+    named = (i for i, c in enumerate(containers) if c.get("name") == container_name)
+    index = next(named, 0)
+    flow = _merge([agent.container, containers[index], external.container])
+    flow["name"] = container_name
+    flow["image"] = flow.get("image") or default_image()
+    given = {entry["name"] for key in ("environment", "secrets") for entry in flow.get(key, [])}
+    held = [{"name": n, "valueFrom": arn} for n, arn in secrets.items() if n not in given]
+    if held:
+        flow["secrets"] = [*flow.get("secrets", []), *held]
+    containers[index] = flow
+    return containers
+
+
+def _fargate(definition: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE"],
+        **definition,
+        "cpu": str(definition.get("cpu") or CPU),
+        "memory": str(definition.get("memory") or MEMORY),
+    }
+
+
+def _family(run: FlowRun, agent: Agent) -> str:
+    name = f"prefect_{agent.work_pool}_{run.deployment_id or run.flow_id}"
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:255]
+
+
+def _overrides(
+    run: FlowRun,
+    job: Mapping[str, Any],
+    agent: Agent,
+    container_name: str,
+    external: Kwargs,
+) -> dict[str, Any]:
+    """Return the run's overrides: what tells its container which run it is, and what it asked for.
+
+    What S3 says stands above: a size or variable named there is left out here, for ECS puts an
+    override above the definition.
+    """
+    asked = _present((job.get("task_run_request") or {}).get("overrides") or {})
+    containers = [_present(c) for c in asked.pop("containerOverrides", None) or [{}]]
+    container = next((c for c in containers if c.get("name") == container_name), containers[0])
+    for size in ("cpu", "memory"):
+        if size in external.definition:
+            asked.pop(size, None)
+            container.pop(size, None)
+        else:
+            asked.update({size: str(asked[size])} if size in asked else {})
+            container.update({size: int(container[size])} if size in container else {})
+    overridden = {entry["name"] for entry in external.container.get("environment", [])}
+    env = _environment(run, job, agent)
+    container |= {
+        "name": container_name,
+        "command": _command(job, external),
+        "environment": [
+            {"name": name, "value": value}
+            for name, value in env.items()
+            if name in _ESSENTIAL_ENV or name not in overridden
+        ],
+    }
+    return _merge_overrides(
+        {**asked, "containerOverrides": containers}, external.request.get("overrides", {})
+    )
+
+
+def _command(job: Mapping[str, Any], external: Kwargs) -> list[str]:
+    command = external.container.get("command") or job.get("command") or COMMAND
+    return shlex.split(command) if isinstance(command, str) else list(command)
+
+
+def _environment(run: FlowRun, job: Mapping[str, Any], agent: Agent) -> dict[str, str]:
+    """Return what Prefect's worker sets, then the agent's own variables, then the job's.
+
+    A variable set to null is removed.
+    """
+    env: dict[str, Any] = {
+        "PREFECT_API_URL": agent.api_url,
+        "PREFECT__FLOW_RUN_ID": run.id,
+        "PREFECT__WORKER_NAME": agent.name,
+        "PREFECT__FLOW_ID": run.flow_id,
+        "PREFECT__FLOW_NAME": run.flow_name,
+        "PREFECT__DEPLOYMENT_ID": run.deployment_id,
+        "PREFECT__DEPLOYMENT_NAME": run.deployment_name,
+        **agent.env,
+        **(job.get("env") or {}),
+        "PREFECT__FLOW_RUN_ID": run.id,
+    }
+    return {name: str(value) for name, value in env.items() if value is not None}
+
+
+def _merge_overrides(base: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge overrides: containers by name, their environment by name, all else whole."""
+    containers = {c["name"]: dict(c) for c in base["containerOverrides"] if "name" in c}
+    for container in extra.get("containerOverrides", []):
+        name = container.get("name") or next(iter(containers))
+        below = containers.get(name, {"name": name})
+        environment = {
+            e["name"]: e for e in [*below.get("environment", []), *container.get("environment", [])]
+        }
+        for essential in [e for e in below.get("environment", []) if e["name"] in _ESSENTIAL_ENV]:
+            environment[essential["name"]] = essential
+        containers[name] = {**below, **container, "name": name}
+        if environment:
+            containers[name]["environment"] = list(environment.values())
+    return {**base, **extra, "containerOverrides": list(containers.values())}
+
+
+def _tags(
+    run: FlowRun, agent: Agent, job: Mapping[str, Any], layers: Iterable[Kwargs]
+) -> list[dict[str, str]]:
+    """Return the task's tags: Prefect's own labels first, then the users', each key once."""
+    labels = {
+        "prefect.io/flow-run-id": run.id,
+        "prefect.io/flow-run-name": run.name,
+        "prefect.io/work-pool-name": agent.work_pool,
+        "prefect.io/worker-name": agent.name,
+        "prefect.io/flow-id": run.flow_id,
+        "prefect.io/flow-name": run.flow_name,
+        "prefect.io/deployment-id": run.deployment_id,
+        "prefect.io/deployment-name": run.deployment_name,
+        **(job.get("labels") or {}),
+    }
+    for layer in layers:
+        labels |= {tag["key"]: tag["value"] for tag in layer.request.get("tags", [])}
+    tags = {_tag_text(str(k), 128): _tag_text(str(v), 256) for k, v in labels.items() if v}
+    return [{"key": key, "value": value} for key, value in tags.items()][:MAX_TAGS]
+
+
+def _tag_text(text: str, length: int) -> str:
+    """Keep what AWS allows in a tag: letters, digits, spaces and ``_.:/=+-@``."""
+    return re.sub(r"[^\w\s.:/=+\-@]", "-", text)[:length]
+
+
+def _present(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop what is null or empty, as Prefect's worker does before it calls AWS."""
+    return {k: v for k, v in mapping.items() if v is not None and v not in ("", [], {})}
+
+
+def _merge(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for mapping in mappings:
+        merged |= mapping
+    return merged

@@ -1,0 +1,78 @@
+"""The values that travel: from the orchestrator to the queue, and from the queue to ECS."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+_CLAIMS = uuid.UUID("5f0c3a52-98c7-4a0e-9c4e-2b9d5f6f7c11")
+
+
+def parse_time(text: str) -> datetime:
+    """Read an ISO 8601 time as Prefect writes it, as an aware UTC datetime."""
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def claim_id(flow_run_id: str, scheduled_time: datetime) -> str:
+    """Name one scheduling of one run: the same for every poll that sees it, and for no other.
+
+    A retry or a reschedule has another time and so another claim; going Late has not.
+    """
+    return str(uuid.uuid5(_CLAIMS, f"{flow_run_id}/{scheduled_time.astimezone(UTC).isoformat()}"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowRun:
+    """One scheduling of one flow run, as ``poll`` found it and ``dispatch`` receives it.
+
+    It holds names and ids only: variables may hold secrets, and secrets travel in no message.
+    ``deployment_updated`` and ``work_pool_updated`` tell ``dispatch`` which version of each the
+    poll saw, so that a warm function reads them again only when they changed.
+    """
+
+    id: str
+    name: str
+    scheduled_time: datetime
+    claim_id: str
+    flow_id: str
+    flow_name: str
+    deployment_id: str | None
+    deployment_name: str | None
+    deployment_updated: str | None
+    work_pool_updated: str
+    has_job_variables: bool
+
+    def to_message(self) -> str:
+        """Encode as the body of a queue message."""
+        return json.dumps({**asdict(self), "scheduled_time": self.scheduled_time.isoformat()})
+
+    @classmethod
+    def from_message(cls, body: str) -> FlowRun:
+        """Decode the body of a queue message.
+
+        Raises
+        ------
+        ValueError
+            The body is not one that :meth:`to_message` wrote.
+        """
+        try:
+            fields = json.loads(body)
+            return cls(**{**fields, "scheduled_time": parse_time(fields["scheduled_time"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a flow run message: {error}: {body[:200]!r}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What one run asks of ECS: pure boto3 keyword arguments.
+
+    ``definition`` is for ``register_task_definition``; ``request`` is for ``run_task`` and lacks
+    only the definition's ARN and what makes the call idempotent.
+    """
+
+    definition: Mapping[str, Any]
+    request: Mapping[str, Any]

@@ -1,0 +1,126 @@
+"""Starts the one task of a run, and tells which failures another try can mend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError, ParamValidationError
+
+from fargate_agent.errors import PermanentError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecs import ECSClient
+
+PERMANENT_CODES = {
+    "AccessDeniedException": (
+        "Let the agent have the role or cluster: name it in ecs.allowed_roles or "
+        "ecs.allowed_clusters and deploy again."
+    ),
+    "AccessDenied": "Let the agent's dispatch function make this call.",
+    "BlockedException": "The AWS account is blocked; contact AWS Support.",
+    "ClientException": "Correct the values named, in the deployment or the S3 kwargs file.",
+    "ClusterNotFoundException": "Correct the cluster's name, or create the cluster.",
+    "InvalidParameterException": "Correct the value, in the deployment or the S3 kwargs file.",
+    "PlatformTaskDefinitionIncompatibilityException": "Choose another platformVersion.",
+    "PlatformUnknownException": "Choose another platformVersion.",
+    "UnsupportedFeatureException": "The feature does not exist in this region: leave it out.",
+}
+"""ECS errors that stay, with the remedy. All others are worth another try (throttling, 5xx)."""
+
+_PASSING = (
+    "Too many concurrent attempts",
+    "reached the limit",
+    "Capacity is unavailable",
+    "Rate exceeded",
+)
+"""In a permanent code's message these words tell of something that passes."""
+
+
+class TaskNotStarted(Exception):
+    """ECS took the request and started nothing, for want of capacity: try again later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A started ECS task."""
+
+    arn: str
+    cluster_arn: str
+
+    @property
+    def infrastructure_id(self) -> str:
+        """``cluster::task_arn``, as Prefect's ECS worker writes it."""
+        return f"{self.cluster_arn}::{self.arn}"
+
+
+class InactiveDefinition(Exception):
+    """The revision was deregistered since it was found."""
+
+
+def run_task(
+    ecs: ECSClient,
+    request: Mapping[str, Any],
+    *,
+    definition_arn: str,
+    claim_id: str,
+    flow_run_id: str,
+) -> Task:
+    """Start the run's task, or return the one that an earlier call with the same claim started.
+
+    ``clientToken`` makes the call idempotent for 24 hours
+    (https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html): with equal
+    parameters ECS returns the first task, with others it raises ``ConflictException``, whose
+    ``resourceIds`` name that task.
+
+    Raises
+    ------
+    InactiveDefinition
+        The revision is no longer active: find or register it again.
+    TaskNotStarted
+        There is no capacity now.
+    botocore.exceptions.ClientError
+        ECS refused; see :func:`classify`.
+    """
+    try:
+        answer = ecs.run_task(
+            **{**request, "taskDefinition": definition_arn},
+            clientToken=claim_id,
+            startedBy=flow_run_id,
+        )
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "ConflictException":
+            return _task(error.response["resourceIds"][0])  # type: ignore[typeddict-item]
+        if "inactive" in error.response["Error"].get("Message", "").lower():
+            raise InactiveDefinition(definition_arn) from error
+        raise
+    if answer["tasks"]:
+        return _task(answer["tasks"][0]["taskArn"])
+    reasons = "; ".join(
+        f"{failure.get('reason', 'unknown')} {failure.get('detail', '')}".strip()
+        for failure in answer["failures"]
+    )
+    if "MISSING" in reasons:
+        raise PermanentError(f"ECS could not start the task: {reasons}. Create what is missing.")
+    raise TaskNotStarted(f"ECS could not start the task: {reasons}")
+
+
+def _task(arn: str) -> Task:
+    prefix, _, path = arn.partition(":task/")
+    return Task(arn=arn, cluster_arn=f"{prefix}:cluster/{path.partition('/')[0]}")
+
+
+def classify(error: Exception) -> Exception:
+    """Return the error as a :class:`PermanentError` where another try cannot help."""
+    if isinstance(error, ParamValidationError):
+        return PermanentError(f"ECS would refuse the request: {error}. Correct the values named.")
+    if not isinstance(error, ClientError):
+        return error
+    detail = error.response["Error"]
+    remedy = PERMANENT_CODES.get(detail["Code"])
+    message = detail.get("Message", "")
+    if remedy is None or any(words in message for words in _PASSING):
+        return error
+    return PermanentError(f"{error.operation_name}: {detail['Code']}: {message} {remedy}")

@@ -1,0 +1,71 @@
+"""The ``watch`` function: what became of a task, told to its run.
+
+A flow that ends by itself has already reported its state. One whose container died has not, and
+would be Running in Prefect for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.utilities.batch import process_partial_response
+
+from fargate_agent import clients, settings
+from fargate_agent.batches import MessageGroups
+from fargate_agent.diagnosis import diagnose
+from fargate_agent.observability import logger
+from fargate_agent.orchestrators.prefect3 import Prefect3
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+def conclude(prefect: Prefect3, detail: dict[str, Any]) -> None:
+    """Crash, or finish cancelling, the run of a stopped task, unless it has an end of its own.
+
+    Parameters
+    ----------
+    detail
+        The ``detail`` of an ECS Task State Change event whose ``lastStatus`` is STOPPED.
+    """
+    run_id = _flow_run_id(detail)
+    state = prefect.run_states([run_id]).get(run_id) if run_id else None
+    if run_id is None or state is None:
+        return  # another program's task, or a run that was deleted
+    task_arn = detail["taskArn"]
+    if state.infrastructure_id and not state.infrastructure_id.endswith(task_arn):
+        return  # the run was launched again since
+    if state.type in ("PENDING", "RUNNING"):
+        verdict = diagnose(detail)
+        prefect.crash(run_id, verdict)
+        logger.warning("crashed", flow_run_id=run_id, task_arn=task_arn, verdict=verdict)
+    elif state.type == "CANCELLING":
+        prefect.cancelled(run_id, f"The ECS task {task_arn} has stopped.")
+        logger.info("cancelled", flow_run_id=run_id, task_arn=task_arn)
+
+
+def _flow_run_id(detail: dict[str, Any]) -> str | None:
+    try:
+        return str(uuid.UUID(detail.get("startedBy", "")))
+    except ValueError:
+        return None
+
+
+@cache
+def _prefect() -> Prefect3:
+    return clients.prefect(settings.load())
+
+
+def _receive(record: SQSRecord) -> None:
+    conclude(_prefect(), json.loads(record.body)["detail"])
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    """Receive a batch from ``task-events``; return the messages that must come back."""
+    return process_partial_response(
+        event=event, record_handler=_receive, processor=MessageGroups(), context=context
+    )

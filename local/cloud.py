@@ -1,0 +1,117 @@
+"""An AWS on loopback with the agent deployed into it, by the stock CDK command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import urllib3
+
+from local import processes
+from local.prefect_server import PREFECT_BIN
+
+PROJECT = Path(__file__).parents[1]
+EMULATOR_PYTHON = PROJECT / ".venv-emulator" / "bin" / "python"
+CDK = PROJECT / "node_modules" / ".bin" / "cdk"
+ACCOUNT, REGION = "000000000000", "us-east-1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """A running emulator."""
+
+    endpoint: str
+    folder: Path
+
+    def client(self, service: str) -> Any:
+        """Make a boto3 client of the emulator."""
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+    def cdk(self, *arguments: str | Path, folder: Path = PROJECT) -> None:
+        """Run the pinned CDK command line against this AWS, in ``folder``.
+
+        Raises
+        ------
+        processes.ProcessFailed
+            It failed; the message ends with its output.
+        """
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        done = subprocess.run(
+            [CDK, *arguments, "--no-notices"],
+            cwd=folder,
+            env={
+                **kept,
+                "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+                "AWS_ENDPOINT_URL": self.endpoint,
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+                "AWS_REGION": REGION,
+                "CDK_DISABLE_CLI_TELEMETRY": "true",
+                "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "true",
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise processes.ProcessFailed(f"cdk {' '.join(map(str, arguments))}:\n{done.stdout[-5000:]}")
+
+    def deploy(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """Bootstrap, deploy the unmodified stack with these settings, and return its outputs."""
+        # In a folder without an app, which bootstrapping would synthesize for nothing.
+        self.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", folder=self.folder)
+        context = [part for k, v in settings.items() for part in ("-c", f"{k}={v}")]
+        outputs = self.folder / "outputs.json"
+        self.cdk(
+            *("deploy", *context, "--require-approval", "never"),
+            *("--outputs-file", outputs, "--output", self.folder / "cdk.out"),
+        )
+        (stack,) = json.loads(outputs.read_text()).values()
+        return dict(stack)
+
+
+@contextmanager
+def cloud(folder: Path) -> Iterator[Cloud]:
+    """Run the emulator, with a temporary folder and a virtual environment of its own."""
+    port = processes.free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    scratch = folder / "tmp"
+    scratch.mkdir()
+    with processes.running(
+        [EMULATOR_PYTHON, PROJECT / "local" / "emulator.py"],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "TMPDIR": str(scratch),
+            "GATEWAY_PORT": str(port),
+            "BIND_HOST": "127.0.0.1",
+            "IOT_MTLS_ENABLED": "0",
+            "LOCAL_FARGATE_PATH": str(PREFECT_BIN),
+        },
+        log=folder / "aws.log",
+        ready=lambda: _healthy(endpoint),
+    ):
+        yield Cloud(endpoint=endpoint, folder=folder)
+
+
+def _healthy(endpoint: str) -> bool:
+    try:
+        return urllib3.request("GET", endpoint, retries=False, timeout=2).status < 500
+    except urllib3.exceptions.HTTPError:
+        return False
