@@ -1,0 +1,25 @@
+"""The demo's flows: what a user's project would hold."""
+
+from __future__ import annotations
+
+import os
+
+from prefect import flow
+
+
+@flow(log_prints=True)
+def hello() -> None:
+    """A plain flow: nothing of its own is configured."""
+    print("Hello from a Fargate task")
+
+
+@flow(log_prints=True)
+def needs_more(table: str = "orders") -> None:
+    """A flow whose kwargs file in S3 gives it more memory, and a variable that it prints."""
+    print(f"Loading {table} with GREETING={os.environ['GREETING']}")
+
+
+@flow
+def fails_on_purpose() -> None:
+    """A flow that fails: its run ends Failed, and nobody starts it again."""
+    raise ValueError("on purpose")
