@@ -81,7 +81,7 @@ def _installer(target: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
         *("--only-binary", ":all:", "--python-version", PYTHON_VERSION),
-        *("--platform", PLATFORM.split("-")[1] + "_" + PLATFORM.split("-")[0]),
+        *("--platform", PLATFORM.split("-")[1] + "_" + PLATFORM.split("-", maxsplit=1)[0]),
         *("--target", str(target)),
     ]
 

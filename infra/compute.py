@@ -55,9 +55,7 @@ class Compute(Construct):
 
     def _cluster(self) -> str:
         # No VPC of its own: tasks bring theirs, and a cluster costs nothing.
-        cluster = ecs.CfnCluster(
-            self, "Cluster", capacity_providers=["FARGATE", "FARGATE_SPOT"]
-        )
+        cluster = ecs.CfnCluster(self, "Cluster", capacity_providers=["FARGATE", "FARGATE_SPOT"])
         self.defaults["cluster"] = cluster.attr_arn
         return cluster.attr_arn
 
@@ -124,9 +122,7 @@ class Compute(Construct):
 
     def _role(self, id: str, description: str) -> iam.Role:
         stack = Stack.of(self)
-        tasks = stack.format_arn(
-            service="ecs", resource="*", arn_format=ArnFormat.NO_RESOURCE_NAME
-        )
+        tasks = stack.format_arn(service="ecs", resource="*", arn_format=ArnFormat.NO_RESOURCE_NAME)
         return iam.Role(
             self,
             id,

@@ -140,9 +140,7 @@ class FargateAgent(Construct):
         if self._config.agent.poll_interval_seconds >= _SCHEDULE_MINUTES * 60:
             return None
         # A tick that could not be delivered within a minute is of no use: the next one is there.
-        return self._queue(
-            "Ticks", retention=Duration.minutes(1), visibility=Duration.seconds(60)
-        )
+        return self._queue("Ticks", retention=Duration.minutes(1), visibility=Duration.seconds(60))
 
     def _kwargs_bucket(self) -> s3.IBucket | None:
         external = self._config.external_kwargs
@@ -295,9 +293,7 @@ class FargateAgent(Construct):
     def _allow_ecs(self, dispatch: lambda_.Function) -> None:
         stack = Stack.of(self)
         clusters = [self.compute.cluster_arn, *self._config.ecs.allowed_clusters]
-        definitions = stack.format_arn(
-            service="ecs", resource="task-definition", resource_name="*"
-        )
+        definitions = stack.format_arn(service="ecs", resource="task-definition", resource_name="*")
         tasks = stack.format_arn(service="ecs", resource="task", resource_name="*")
         _allow(
             dispatch,

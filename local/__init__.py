@@ -1,1 +1,1 @@
-"""The whole loop on one machine: real Prefect, the deployed stack, and a Fargate made of processes."""
+"""The whole loop on one machine: real Prefect, the deployed stack, Fargate made of processes."""

@@ -70,7 +70,9 @@ class Cloud:
             check=False,
         )
         if done.returncode:
-            raise processes.ProcessFailed(f"cdk {' '.join(map(str, arguments))}:\n{done.stdout[-5000:]}")
+            raise processes.ProcessFailed(
+                f"cdk {' '.join(map(str, arguments))}:\n{done.stdout[-5000:]}"
+            )
 
     def deploy(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Bootstrap, deploy the unmodified stack with these settings, and return its outputs."""

@@ -17,12 +17,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fargate_agent.kwargs import external_key
-from fargate_agent.runs import parse_time
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from fargate_agent.kwargs import external_key
+from fargate_agent.runs import parse_time
 from local import prefect_server as prefect
 from local.cloud import PROJECT, Cloud, cloud
 from local.processes import ProcessFailed
@@ -227,8 +227,10 @@ def run(folder: Path, *, keep: bool) -> bool:
         good = sum(row.as_expected for row in told)
         ahead = [row.delay for row in told if row.ahead and row.delay is not None]
         console.print(f"{good} of {len(told)} runs ended as they should.")
-        console.print(f"{greeted} of {sum(f == 'needs-more' for f, _ in runs.values())} runs of "
-                      "needs-more printed the variable from S3.")
+        console.print(
+            f"{greeted} of {sum(f == 'needs-more' for f, _ in runs.values())} runs of "
+            "needs-more printed the variable from S3."
+        )
         if ahead:
             console.print(
                 f"Start delay of the {len(ahead)} runs scheduled ahead: min {min(ahead):.2f} s, "

@@ -96,9 +96,7 @@ def _provision(task: dict[str, Any]) -> None:
     for container in task["containers"]:
         container["lastStatus"] = "PENDING"
     _emit(task)
-    threading.Thread(
-        target=_live, args=(task, get_account_id(), get_region()), daemon=True
-    ).start()
+    threading.Thread(target=_live, args=(task, get_account_id(), get_region()), daemon=True).start()
 
 
 def _live(task: dict[str, Any], account: str, region: str) -> None:

@@ -7,6 +7,7 @@ home of its own. Its image is not pulled: the commands are looked up in the fold
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -16,7 +17,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 STOP_TIMEOUT_SECONDS = 30
 """Between SIGTERM and SIGKILL, as ECS's default ``stopTimeout``."""
@@ -114,8 +114,8 @@ class LocalTask:
 
 
 def _forward(container: Container) -> None:
-    assert container.process and container.process.stdout
-    for line in container.process.stdout:
+    output = container.process.stdout if container.process else None
+    for line in output or ():
         container.log(line.rstrip("\n"))
 
 
@@ -125,7 +125,5 @@ def _exit_code(process: subprocess.Popen[str]) -> int:
 
 
 def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import urllib3
-from fargate_agent.orchestrators.http import JsonClient
 
+from fargate_agent.orchestrators.http import JsonClient
 from local import processes
 
 PROJECT = Path(__file__).parents[1]

@@ -147,7 +147,9 @@ class Launcher:
             f"cpu {size['cpu']}, memory {size['memory']} MiB)"
         )
         try:
-            self.prefect.log(run.id, f"{message}, kwargs from {source}." if source else f"{message}.")
+            self.prefect.log(
+                run.id, f"{message}, kwargs from {source}." if source else f"{message}."
+            )
         except Exception:
             logger.warning("the run's log line is lost", flow_run_id=run.id, exc_info=True)
 

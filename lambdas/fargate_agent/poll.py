@@ -99,9 +99,7 @@ class Poller:
         ]
         self._send(self.settings.runs_queue_url, entries)
 
-    def _send(
-        self, queue_url: str, entries: Sequence[SendMessageBatchRequestEntryTypeDef]
-    ) -> None:
+    def _send(self, queue_url: str, entries: Sequence[SendMessageBatchRequestEntryTypeDef]) -> None:
         unsent = 0
         for start in range(0, len(entries), BATCH_SIZE):
             unsent += len(self._send_batch(queue_url, entries[start : start + BATCH_SIZE]))

@@ -23,6 +23,9 @@ HASH_TAG = "fargate-agent/content-hash"
 
 REGISTRATION_ATTEMPTS = 5
 
+_NAMED_VALUES = ({"name", "value"}, {"name", "valueFrom"}, {"key", "value"})
+"""The keys of list items whose order means nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
@@ -54,11 +57,17 @@ def _normalized(value: Any) -> Any:
         return {key: _normalized(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         items = [_normalized(item) for item in value]
-        if all(isinstance(i, dict) and (i.keys() & {"name", "key"}) for i in items):
-            if not any("image" in i for i in items):  # the order of containers is kept
-                return sorted(items, key=lambda i: str(i.get("name", i.get("key"))))
-        return items
+        return sorted(items, key=_name) if all(map(_is_named_value, items)) else items
     return value
+
+
+def _is_named_value(item: Any) -> bool:
+    """Tell whether an item is a name and its value, as environment variables and tags are."""
+    return isinstance(item, dict) and item.keys() in _NAMED_VALUES
+
+
+def _name(item: Mapping[str, Any]) -> str:
+    return str(item.get("name", item.get("key")))
 
 
 class TaskDefinitions:
@@ -91,7 +100,9 @@ class TaskDefinitions:
             known = self._known.get(digest)
             if known:
                 return Revision(arn=known, how="reused")
-            revision = self._find(definition["family"], digest) or self._register(definition, digest)
+            revision = self._find(definition["family"], digest) or self._register(
+                definition, digest
+            )
             self._known[digest] = revision.arn
             return revision
 
@@ -126,7 +137,9 @@ class TaskDefinitions:
                 if found:
                     return found
             else:
-                revision = Revision(arn=answer["taskDefinition"]["taskDefinitionArn"], how="registered")
+                revision = Revision(
+                    arn=answer["taskDefinition"]["taskDefinitionArn"], how="registered"
+                )
                 logger.info("registered task definition", task_definition=revision.name)
                 return revision
         raise AssertionError("unreachable: the last attempt returns or raises")

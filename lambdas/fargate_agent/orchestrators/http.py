@@ -101,7 +101,9 @@ class JsonClient:
                 "prefect.api_key_secret or prefect.auth_string_secret holds a valid key."
             )
         if not 200 <= response.status < 300:
-            raise ApiError(f"{method} {path}", response.status, response.data.decode(errors="replace"))
+            raise ApiError(
+                f"{method} {path}", response.status, response.data.decode(errors="replace")
+            )
         return json.loads(response.data) if response.data else None
 
     def _request(
