@@ -15,10 +15,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from fargate_agent import clients
+from fargate_agent.agent import Agent
 from fargate_agent.kwargs import Kwargs, KwargsModel, external_key, read_external
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators.prefect3 import Claim, Prefect3, RunState
-from fargate_agent.rendering import Agent, render
+from fargate_agent.rendering import render
 from fargate_agent.runs import FlowRun, Launch
 from fargate_agent.settings import Settings
 from fargate_agent.task_definitions import Revision, TaskDefinitions
@@ -60,7 +61,7 @@ class Launcher:
             ecs=ecs,
             definitions=TaskDefinitions(ecs),
             model=model,
-            agent=_agent(config, model),
+            agent=Agent.from_settings(config, model),
         )
 
     def launch(self, run: FlowRun, *, known: Reads | None) -> None:
@@ -184,28 +185,6 @@ class Reads:
             return self._states.get(run.id) or RunState(
                 type="DELETED", scheduled_time=None, claim_id=None, infrastructure_id=None
             )
-
-
-def _agent(config: Settings, model: KwargsModel) -> Agent:
-    stack = model.split(config.stack_kwargs, "the stack's defaults")
-    user = model.split(config.ecs_kwargs, "agent.toml: ecs.kwargs")
-    secrets = {
-        "PREFECT_API_KEY": config.api_key_secret,
-        "PREFECT_API_AUTH_STRING": config.auth_string_secret,
-    }
-    logging = {} if config.send_logs else {"PREFECT_LOGGING_TO_API_ENABLED": "false"}
-    return Agent(
-        name=config.agent_name,
-        work_pool=config.work_pool,
-        api_url=config.api_url,
-        env={**logging, **config.agent_env},
-        secrets={name: arn for name, arn in secrets.items() if arn},
-        kwargs=Kwargs(
-            definition={**stack.definition, **user.definition},
-            request={**stack.request, **user.request},
-            container={**stack.container, **user.container},
-        ),
-    )
 
 
 @cache

@@ -8,25 +8,21 @@ value of the layer below, within the definition, the request and the flow's cont
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from fargate_agent.agent import Agent
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs
+from fargate_agent.overrides import present, render_overrides
 from fargate_agent.runs import FlowRun, Launch
 
 CONTAINER_NAME = "prefect"
-COMMAND = ["prefect", "flow-run", "execute"]
 CPU, MEMORY = "1024", "2048"
 """CPU units and MiB of a run that asks for nothing, as those of Prefect's ECS worker."""
 
 MAX_TAGS = 50
 """ECS takes at most this many tags on a resource."""
-
-_ESSENTIAL_ENV = frozenset({"PREFECT__FLOW_RUN_ID"})
-"""What tells the container which run it is; no user's variable replaces it."""
 
 _UNSUPPORTED = {
     "task_definition_arn": ("task_run_request", "taskDefinition"),
@@ -41,19 +37,6 @@ _UNSUPPORTED = {
     "prefect_api_auth_string_secret_arn": ("prefect_api_auth_string_secret_arn",),
 }
 """Variables of the ECS worker that change what runs, and that this agent does not follow yet."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agent:
-    """What the agent brings to every launch."""
-
-    name: str
-    work_pool: str
-    api_url: str
-    env: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)
-    """Environment variable to secret ARN: the API key reaches the container by reference."""
-    kwargs: Kwargs = field(default_factory=Kwargs)
 
 
 def render(
@@ -82,13 +65,12 @@ def render(
     """
     _refuse_unsupported(job)
     external = external or Kwargs()
-    layers = (agent.kwargs, _job_kwargs(job, agent.kwargs), external)
+    layers = (agent.kwargs, _job_kwargs(job), external)
     container_name = _container_name(job, layers)
     definition = _merge(layer.definition for layer in layers)
-    request = _merge(layer.request for layer in layers)
-    if request.get("launchType") and request.get("capacityProviderStrategy"):
-        del request["launchType"]
-    tags = _tags(run, agent, job, layers)
+    request = {"launchType": "FARGATE", **_merge(layer.request for layer in layers)}
+    if request.get("capacityProviderStrategy"):
+        del request["launchType"]  # ECS takes only one of them
     return Launch(
         definition=_fargate(
             {
@@ -101,8 +83,8 @@ def render(
         ),
         request={
             **request,
-            "overrides": _overrides(run, job, agent, container_name, external),
-            "tags": tags,
+            "overrides": render_overrides(run, job, agent, external, container_name),
+            "tags": _tags(run, agent, job, layers),
         },
     )
 
@@ -125,15 +107,13 @@ def _refuse_unsupported(job: Mapping[str, Any]) -> None:
         )
 
 
-def _job_kwargs(job: Mapping[str, Any], defaults: Kwargs) -> Kwargs:
-    definition = _present(job.get("task_definition") or {})
-    request = _present(job.get("task_run_request") or {})
+def _job_kwargs(job: Mapping[str, Any]) -> Kwargs:
+    definition = present(job.get("task_definition") or {})
+    request = present(job.get("task_run_request") or {})
     for key in ("containerDefinitions", "tags"):
         definition.pop(key, None)
     for key in ("overrides", "tags", "taskDefinition"):
         request.pop(key, None)
-    if request.get("launchType") and defaults.request.get("capacityProviderStrategy"):
-        del request["launchType"]  # the pool's default would beat the agent's strategy
     network = job.get("network_configuration")
     if network:
         request["networkConfiguration"] = {"awsvpcConfiguration": network}
@@ -148,7 +128,7 @@ def _container_name(job: Mapping[str, Any], layers: Iterable[Kwargs]) -> str:
 
 def _templated_containers(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     definition = job.get("task_definition") or {}
-    return [_present(container) for container in definition.get("containerDefinitions") or [{}]]
+    return [present(container) for container in definition.get("containerDefinitions") or [{}]]
 
 
 def _containers(
@@ -189,86 +169,6 @@ def _family(run: FlowRun, agent: Agent) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:255]
 
 
-def _overrides(
-    run: FlowRun,
-    job: Mapping[str, Any],
-    agent: Agent,
-    container_name: str,
-    external: Kwargs,
-) -> dict[str, Any]:
-    """Return the run's overrides: what tells its container which run it is, and what it asked for.
-
-    What S3 says stands above: a size or variable named there is left out here, for ECS puts an
-    override above the definition.
-    """
-    asked = _present((job.get("task_run_request") or {}).get("overrides") or {})
-    containers = [_present(c) for c in asked.pop("containerOverrides", None) or [{}]]
-    container = next((c for c in containers if c.get("name") == container_name), containers[0])
-    for size in ("cpu", "memory"):
-        if size in external.definition:
-            asked.pop(size, None)
-            container.pop(size, None)
-        else:
-            asked.update({size: str(asked[size])} if size in asked else {})
-            container.update({size: int(container[size])} if size in container else {})
-    overridden = {entry["name"] for entry in external.container.get("environment", [])}
-    env = _environment(run, job, agent)
-    container |= {
-        "name": container_name,
-        "command": _command(job, external),
-        "environment": [
-            {"name": name, "value": value}
-            for name, value in env.items()
-            if name in _ESSENTIAL_ENV or name not in overridden
-        ],
-    }
-    return _merge_overrides(
-        {**asked, "containerOverrides": containers}, external.request.get("overrides", {})
-    )
-
-
-def _command(job: Mapping[str, Any], external: Kwargs) -> list[str]:
-    command = external.container.get("command") or job.get("command") or COMMAND
-    return shlex.split(command) if isinstance(command, str) else list(command)
-
-
-def _environment(run: FlowRun, job: Mapping[str, Any], agent: Agent) -> dict[str, str]:
-    """Return what Prefect's worker sets, then the agent's own variables, then the job's.
-
-    A variable set to null is removed.
-    """
-    env: dict[str, Any] = {
-        "PREFECT_API_URL": agent.api_url,
-        "PREFECT__FLOW_RUN_ID": run.id,
-        "PREFECT__WORKER_NAME": agent.name,
-        "PREFECT__FLOW_ID": run.flow_id,
-        "PREFECT__FLOW_NAME": run.flow_name,
-        "PREFECT__DEPLOYMENT_ID": run.deployment_id,
-        "PREFECT__DEPLOYMENT_NAME": run.deployment_name,
-        **agent.env,
-        **(job.get("env") or {}),
-        "PREFECT__FLOW_RUN_ID": run.id,
-    }
-    return {name: str(value) for name, value in env.items() if value is not None}
-
-
-def _merge_overrides(base: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge overrides: containers by name, their environment by name, all else whole."""
-    containers = {c["name"]: dict(c) for c in base["containerOverrides"] if "name" in c}
-    for container in extra.get("containerOverrides", []):
-        name = container.get("name") or next(iter(containers))
-        below = containers.get(name, {"name": name})
-        environment = {
-            e["name"]: e for e in [*below.get("environment", []), *container.get("environment", [])]
-        }
-        for essential in [e for e in below.get("environment", []) if e["name"] in _ESSENTIAL_ENV]:
-            environment[essential["name"]] = essential
-        containers[name] = {**below, **container, "name": name}
-        if environment:
-            containers[name]["environment"] = list(environment.values())
-    return {**base, **extra, "containerOverrides": list(containers.values())}
-
-
 def _tags(
     run: FlowRun, agent: Agent, job: Mapping[str, Any], layers: Iterable[Kwargs]
 ) -> list[dict[str, str]]:
@@ -293,11 +193,6 @@ def _tags(
 def _tag_text(text: str, length: int) -> str:
     """Keep what AWS allows in a tag: letters, digits, spaces and ``_.:/=+-@``."""
     return re.sub(r"[^\w\s.:/=+\-@]", "-", text)[:length]
-
-
-def _present(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop what is null or empty, as Prefect's worker does before it calls AWS."""
-    return {k: v for k, v in mapping.items() if v is not None and v not in ("", [], {})}
 
 
 def _merge(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -208,7 +208,7 @@ class Prefect3:
         return str(self._api.get("/admin/version"))
 
     def run_states(self, ids: Iterable[str]) -> dict[str, RunState]:
-        """Read the states of up to 200 runs in one call. Deleted runs are missing from the answer."""
+        """Read the states of up to 200 runs in one call; deleted runs are missing from them."""
         return {id: _run_state(run) for id, run in self._list("flow_runs", set(ids)).items()}
 
     def claim(self, run: FlowRun) -> tuple[Claim, str]:
