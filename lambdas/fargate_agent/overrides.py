@@ -12,8 +12,11 @@ from fargate_agent.runs import FlowRun
 
 COMMAND = ["prefect", "flow-run", "execute"]
 
-ESSENTIAL_ENV = frozenset({"PREFECT__FLOW_RUN_ID"})
-"""What tells the container which run it is; no user's variable replaces it."""
+CLAIM_ENV = "FARGATE_AGENT_CLAIM_ID"
+"""Names the claim a task was started for, in the container and in ECS's events of it."""
+
+ESSENTIAL_ENV = frozenset({"PREFECT__FLOW_RUN_ID", CLAIM_ENV})
+"""What tells which run a task is of; no user's variable replaces it."""
 
 
 def render_overrides(
@@ -112,6 +115,7 @@ def _environment(run: FlowRun, job: Mapping[str, Any], agent: Agent) -> dict[str
         "PREFECT__FLOW_NAME": run.flow_name,
         "PREFECT__DEPLOYMENT_ID": run.deployment_id,
         "PREFECT__DEPLOYMENT_NAME": run.deployment_name,
+        CLAIM_ENV: run.claim_id,
     }
     essential = {name: base[name] for name in ESSENTIAL_ENV}
     env = {**base, **agent.env, **(job.get("env") or {}), **essential}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fargate_agent import clients, settings
 from fargate_agent.observability import logger
+from fargate_agent.orchestrators.http import ApiError
 from fargate_agent.orchestrators.prefect3 import PAGE_SIZE, Prefect3
 from fargate_agent.runs import FlowRun
 from fargate_agent.settings import Settings
@@ -71,7 +72,7 @@ class Poller:
         are claimed: so it is asked again until the next poll takes over.
         """
         interval = self.settings.poll_interval_seconds
-        self.prefect.heartbeat(interval)
+        self._heartbeat(interval)
         started = self.now()
         horizon = started + timedelta(seconds=interval + MARGIN_SECONDS)
         seen: set[str] = set()
@@ -86,6 +87,13 @@ class Poller:
                 self.sleep(1)
         logger.info("polled", found=len(seen), horizon=horizon.isoformat())
         return len(seen)
+
+    def _heartbeat(self, interval: int) -> None:
+        try:
+            self.prefect.heartbeat(interval)
+        except ApiError as error:
+            # It shows the agent online, no more: no run waits for it.
+            logger.warning("no heartbeat", error=str(error))
 
     def _enqueue(self, runs: Iterable[FlowRun]) -> None:
         entries: list[SendMessageBatchRequestEntryTypeDef] = [

@@ -17,7 +17,8 @@ from fargate_agent import clients, settings
 from fargate_agent.batches import MessageGroups
 from fargate_agent.diagnosis import diagnose
 from fargate_agent.observability import logger
-from fargate_agent.orchestrators.prefect3 import Prefect3
+from fargate_agent.orchestrators.prefect3 import Prefect3, RunState
+from fargate_agent.overrides import CLAIM_ENV
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -34,18 +35,32 @@ def conclude(prefect: Prefect3, detail: dict[str, Any]) -> None:
     """
     run_id = _flow_run_id(detail)
     state = prefect.run_states([run_id]).get(run_id) if run_id else None
-    if run_id is None or state is None:
-        return  # another program's task, or a run that was deleted
+    if run_id is None or state is None or not _concerns(state, detail):
+        return
     task_arn = detail["taskArn"]
-    if state.infrastructure_id and not state.infrastructure_id.endswith(task_arn):
-        return  # the run was launched again since
-    if state.type in ("PENDING", "RUNNING"):
+    if state.type == "CANCELLING":
+        prefect.cancelled(run_id, f"The ECS task {task_arn} has stopped.")
+        logger.info("cancelled", flow_run_id=run_id, task_arn=task_arn)
+    else:
         verdict = diagnose(detail)
         prefect.crash(run_id, verdict)
         logger.warning("crashed", flow_run_id=run_id, task_arn=task_arn, verdict=verdict)
-    elif state.type == "CANCELLING":
-        prefect.cancelled(run_id, f"The ECS task {task_arn} has stopped.")
-        logger.info("cancelled", flow_run_id=run_id, task_arn=task_arn)
+
+
+def _concerns(state: RunState, detail: dict[str, Any]) -> bool:
+    """Tell whether the run still waits for this very task, and not for a later launch's."""
+    if state.type == "PENDING":
+        return state.claim_id == _claim_id(detail)
+    reported = state.infrastructure_id
+    return state.type in ("RUNNING", "CANCELLING") and (
+        reported is None or reported.endswith(detail["taskArn"])
+    )
+
+
+def _claim_id(detail: dict[str, Any]) -> str | None:
+    containers = detail.get("overrides", {}).get("containerOverrides", [])
+    entries = (entry for container in containers for entry in container.get("environment", []))
+    return next((entry["value"] for entry in entries if entry["name"] == CLAIM_ENV), None)
 
 
 def _flow_run_id(detail: dict[str, Any]) -> str | None:
