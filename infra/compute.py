@@ -12,6 +12,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra.permissions import acknowledge, allow
+
 _TASKS = "ecs-tasks.amazonaws.com"
 
 
@@ -56,6 +58,9 @@ class Compute(Construct):
     def _cluster(self) -> str:
         # No VPC of its own: tasks bring theirs, and a cluster costs nothing.
         cluster = ecs.CfnCluster(self, "Cluster", capacity_providers=["FARGATE", "FARGATE_SPOT"])
+        acknowledge(
+            cluster, "ECS4", "Container Insights is billed by the task; switch it on at will."
+        )
         self.defaults["cluster"] = cluster.attr_arn
         return cluster.attr_arn
 
@@ -82,36 +87,33 @@ class Compute(Construct):
 
     def _execution_role(self, secret_arns: list[str]) -> str:
         role = self._role("ExecutionRole", "Lets ECS pull images, write logs and read the API key")
-        role.add_to_policy(
-            iam.PolicyStatement(
-                sid="PullImages",
-                actions=[
-                    "ecr:BatchCheckLayerAvailability",
-                    "ecr:BatchGetImage",
-                    "ecr:GetDownloadUrlForLayer",
-                ],
-                resources=[
-                    Stack.of(self).format_arn(
-                        service="ecr", resource="repository", resource_name="*"
-                    )
-                ],
-            )
+        repositories = Stack.of(self).format_arn(
+            service="ecr", resource="repository", resource_name="*"
         )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                sid="LogInToRegistry", actions=["ecr:GetAuthorizationToken"], resources=["*"]
-            )
+        allow(
+            role,
+            [
+                "ecr:BatchCheckLayerAvailability",
+                "ecr:BatchGetImage",
+                "ecr:GetDownloadUrlForLayer",
+            ],
+            [repositories],
+            because="A flow may name any image of this account.",
+        )
+        allow(
+            role,
+            ["ecr:GetAuthorizationToken"],
+            ["*"],
+            because="ECR knows no narrower resource for its log-in.",
         )
         if self.log_group:
-            self.log_group.grant_write(role)
-        if secret_arns:
-            role.add_to_policy(
-                iam.PolicyStatement(
-                    sid="ReadApiKey",
-                    actions=["secretsmanager:GetSecretValue"],
-                    resources=secret_arns,
-                )
+            allow(
+                role,
+                ["logs:CreateLogStream", "logs:PutLogEvents"],
+                [self.log_group.log_group_arn],
             )
+        if secret_arns:
+            allow(role, ["secretsmanager:GetSecretValue"], secret_arns)
         self.defaults["executionRoleArn"] = role.role_arn
         return role.role_arn
 
@@ -148,6 +150,7 @@ class Compute(Construct):
                 ec2.SubnetConfiguration(name="public", subnet_type=ec2.SubnetType.PUBLIC)
             ],
         )
+        acknowledge(vpc, "VPC7", "Flow logs cost; nothing here lets a connection in.")
         closed = ec2.SecurityGroup(
             self, "Tasks", vpc=vpc, description="Flow runs: nothing comes in, everything goes out"
         )

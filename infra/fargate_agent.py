@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import CfnElement, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as scheduler_targets
 from aws_cdk import aws_sqs as sqs
@@ -21,14 +20,27 @@ from constructs import Construct
 from infra.bundling import bundle
 from infra.compute import Compute
 from infra.config import AgentConfig, split_kwargs
+from infra.permissions import (
+    FunctionRole,
+    acknowledge,
+    allow,
+    allow_launches,
+    allow_reading_kwargs,
+)
+from infra.storage import kwargs_bucket, queue
 
 RUNTIME = lambda_.Runtime.PYTHON_3_14
 MEMORY_MB = 256
 TIMEOUTS = {
     "poll": Duration.seconds(55),
-    "dispatch": Duration.seconds(120),
+    "dispatch": Duration.seconds(90),
     "watch": Duration.seconds(60),
 }
+REDELIVERY = Duration.seconds(120)
+"""A message whose function died comes back after this. AWS advises six times the function's
+time-out, to spare messages that are throttled a receive; here there are receives to spare, and a
+run that waits for nothing."""
+
 MAX_RECEIVES = 100
 """Backing off to 5 minutes, a message is tried for some 8 hours before it is a dead letter."""
 
@@ -82,18 +94,18 @@ class FargateAgent(Construct):
             secret_arns=self._secrets,
             container_logs="logConfiguration" not in self._given.container,
         )
-        self.dead_letters = self._queue("DeadLetters", fifo=True, retention=Duration.days(14))
-        self.runs_queue = self._queue(
+        self.dead_letters = queue(self, "DeadLetters", fifo=True)
+        self.runs_queue = queue(
+            self,
             "Runs",
             fifo=True,
-            retention=Duration.days(14),
-            visibility=Duration.seconds(6 * TIMEOUTS["dispatch"].to_seconds()),
+            visibility=REDELIVERY,
             dead_letters=sqs.DeadLetterQueue(
                 queue=self.dead_letters, max_receive_count=MAX_RECEIVES
             ),
         )
         self.ticks_queue = self._ticks_queue()
-        self.kwargs_bucket = self._kwargs_bucket()
+        self.kwargs_bucket = kwargs_bucket(self, "Kwargs", props.config.external_kwargs)
         self._code = bundle(_settings(props.config))
         self.poll = self._poll()
         self.dispatch = self._dispatch()
@@ -111,60 +123,16 @@ class FargateAgent(Construct):
             raise ValueError("external_kwargs.enabled is false: there is no bucket to write to")
         return self.kwargs_bucket.grant_put(grantee, f"{self._prefix()}*")
 
-    # -- queues and bucket
-
-    def _queue(
-        self,
-        id: str,
-        *,
-        retention: Duration,
-        fifo: bool = False,
-        visibility: Duration | None = None,
-        dead_letters: sqs.DeadLetterQueue | None = None,
-    ) -> sqs.Queue:
-        return sqs.Queue(
-            self,
-            id,
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            retention_period=retention,
-            visibility_timeout=visibility,
-            dead_letter_queue=dead_letters,
-            fifo=fifo or None,
-            content_based_deduplication=False if fifo else None,
-            deduplication_scope=sqs.DeduplicationScope.MESSAGE_GROUP if fifo else None,
-            fifo_throughput_limit=sqs.FifoThroughputLimit.PER_MESSAGE_GROUP_ID if fifo else None,
-        )
-
     def _ticks_queue(self) -> sqs.Queue | None:
         if self._config.agent.poll_interval_seconds >= _SCHEDULE_MINUTES * 60:
             return None
-        # A tick that could not be delivered within a minute is of no use: the next one is there.
-        return self._queue("Ticks", retention=Duration.minutes(1), visibility=Duration.seconds(60))
-
-    def _kwargs_bucket(self) -> s3.IBucket | None:
-        external = self._config.external_kwargs
-        if not external.enabled:
-            return None
-        if external.bucket:
-            return s3.Bucket.from_bucket_name(self, "Kwargs", external.bucket)
-        return s3.Bucket(
-            self,
-            "Kwargs",
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            encryption=s3.BucketEncryption.S3_MANAGED,
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            versioned=True,
-            removal_policy=RemovalPolicy.RETAIN,
-        )
+        ticks = queue(self, "Ticks", retention=Duration.minutes(1), visibility=Duration.minutes(1))
+        acknowledge(ticks, "SQS3", "A tick that failed is of no use: the next poll does its work.")
+        return ticks
 
     def _prefix(self) -> str:
         prefix = self._config.external_kwargs.prefix.strip("/")
         return f"{prefix}/" if prefix else ""
-
-    # -- functions
 
     def _poll(self) -> lambda_.Function:
         environment = {"RUNS_QUEUE_URL": self.runs_queue.queue_url}
@@ -172,10 +140,18 @@ class FargateAgent(Construct):
             environment["TICKS_QUEUE_URL"] = self.ticks_queue.queue_url
         poll = self._function("poll", environment)
         senders = [q.queue_arn for q in (self.runs_queue, self.ticks_queue) if q]
-        _allow(poll, ["sqs:SendMessage"], senders)
+        allow(_role(poll), ["sqs:SendMessage"], senders)
         if self.ticks_queue:
             self._consume(poll, self.ticks_queue, batch_size=1)
         minutes = max(_SCHEDULE_MINUTES, self._config.agent.poll_interval_seconds // 60)
+        invoker = iam.Role(
+            self, "ScheduleRole", assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com")
+        )
+        acknowledge(
+            invoker,
+            f"IAM5[Resource::<{self._logical_id(poll)}.Arn>:*]",
+            "CDK's target allows every version of the one function.",
+        )
         self.schedule = scheduler.Schedule(
             self,
             "Schedule",
@@ -184,6 +160,7 @@ class FargateAgent(Construct):
             enabled=self._config.agent.enabled,
             target=scheduler_targets.LambdaInvoke(
                 poll,
+                role=invoker,
                 # The next poll does what a failed one did not.
                 retry_attempts=0,
                 max_event_age=Duration.minutes(1),
@@ -200,25 +177,35 @@ class FargateAgent(Construct):
         if self.kwargs_bucket:
             environment["KWARGS_BUCKET"] = self.kwargs_bucket.bucket_name
         dispatch = self._function("dispatch", environment)
-        _allow(dispatch, ["sqs:ChangeMessageVisibility"], [self.runs_queue.queue_arn])
+        role = _role(dispatch)
+        allow(role, ["sqs:ChangeMessageVisibility"], [self.runs_queue.queue_arn])
         self._consume(
             dispatch, self.runs_queue, batch_size=10, max_concurrency=DISPATCH_CONCURRENCY
         )
-        self._allow_ecs(dispatch)
-        self._allow_kwargs(dispatch)
+        roles = [
+            self.compute.execution_role_arn,
+            self.compute.task_role_arn,
+            *self._config.ecs.allowed_roles,
+        ]
+        allow_launches(role, clusters=self._clusters(), passable_roles=list(dict.fromkeys(roles)))
+        if self.kwargs_bucket:
+            allow_reading_kwargs(
+                role, bucket_arn=self.kwargs_bucket.bucket_arn, prefix=self._prefix()
+            )
         return dispatch
 
+    def _clusters(self) -> list[str]:
+        return [self.compute.cluster_arn, *self._config.ecs.allowed_clusters]
+
     def _watch(self) -> tuple[lambda_.Function, sqs.Queue]:
-        task_events = self._queue(
+        task_events = queue(
+            self,
             "TaskEvents",
-            retention=Duration.days(14),
-            visibility=Duration.seconds(6 * TIMEOUTS["watch"].to_seconds()),
+            visibility=REDELIVERY,
             dead_letters=sqs.DeadLetterQueue(
-                queue=self._queue("TaskEventDeadLetters", retention=Duration.days(14)),
-                max_receive_count=MAX_RECEIVES,
+                queue=queue(self, "TaskEventDeadLetters"), max_receive_count=MAX_RECEIVES
             ),
         )
-        clusters = [self.compute.cluster_arn, *self._config.ecs.allowed_clusters]
         events.Rule(
             self,
             "TaskStopped",
@@ -226,7 +213,7 @@ class FargateAgent(Construct):
             event_pattern=events.EventPattern(
                 source=["aws.ecs"],
                 detail_type=["ECS Task State Change"],
-                detail={"clusterArn": clusters, "lastStatus": ["STOPPED"]},
+                detail={"clusterArn": self._clusters(), "lastStatus": ["STOPPED"]},
             ),
             targets=[targets.SqsQueue(task_events)],
         )
@@ -241,12 +228,7 @@ class FargateAgent(Construct):
             retention=logs.RetentionDays.ONE_MONTH,
             removal_policy=RemovalPolicy.DESTROY,
         )
-        role = iam.Role(
-            self,
-            f"{name.capitalize()}Role",
-            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-        )
-        log_group.grant_write(role)
+        role = FunctionRole(self, f"{name.capitalize()}Role", log_group_arn=log_group.log_group_arn)
         function = lambda_.Function(
             self,
             name.capitalize(),
@@ -259,28 +241,35 @@ class FargateAgent(Construct):
             role=role,
             log_group=log_group,
             logging_format=lambda_.LoggingFormat.JSON,
+            # A poll every ten seconds would pay more for START, END and REPORT than for itself.
+            system_log_level_v2=lambda_.SystemLogLevel.WARN,
             environment=dict(environment),
             retry_attempts=0,
         )
         if self._secrets:
-            _allow(function, ["secretsmanager:GetSecretValue"], self._secrets)
+            allow(role, ["secretsmanager:GetSecretValue"], self._secrets)
         return function
+
+    def _logical_id(self, function: lambda_.Function) -> str:
+        element = function.node.default_child
+        assert isinstance(element, CfnElement)
+        return str(Stack.of(self).resolve(element.logical_id))
 
     def _consume(
         self,
         function: lambda_.Function,
-        queue: sqs.Queue,
+        source: sqs.Queue,
         *,
         batch_size: int,
         max_concurrency: int | None = None,
     ) -> None:
         actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
-        grant = _allow(function, actions, [queue.queue_arn])
+        grant = allow(_role(function), actions, [source.queue_arn])
         mapping = lambda_.EventSourceMapping(
             self,
-            f"{queue.node.id}To{function.node.id}",
+            f"{source.node.id}To{function.node.id}",
             target=function,
-            event_source_arn=queue.queue_arn,
+            event_source_arn=source.queue_arn,
             batch_size=batch_size,
             max_concurrency=max_concurrency,
             report_batch_item_failures=True,
@@ -288,65 +277,10 @@ class FargateAgent(Construct):
         # Lambda checks the role when the mapping is made.
         mapping.node.add_dependency(grant)
 
-    # -- what dispatch may do
 
-    def _allow_ecs(self, dispatch: lambda_.Function) -> None:
-        stack = Stack.of(self)
-        clusters = [self.compute.cluster_arn, *self._config.ecs.allowed_clusters]
-        definitions = stack.format_arn(service="ecs", resource="task-definition", resource_name="*")
-        tasks = stack.format_arn(service="ecs", resource="task", resource_name="*")
-        _allow(
-            dispatch,
-            ["ecs:RunTask"],
-            [definitions],
-            conditions={"ArnEquals": {"ecs:cluster": clusters}},
-        )
-        # These two know no resource at the time they are authorized.
-        _allow(dispatch, ["ecs:DescribeTaskDefinition", "ecs:RegisterTaskDefinition"], ["*"])
-        _allow(
-            dispatch,
-            ["ecs:TagResource"],
-            [definitions, tasks],
-            conditions={
-                "StringEquals": {"ecs:CreateAction": ["RegisterTaskDefinition", "RunTask"]}
-            },
-        )
-        roles = [self.compute.execution_role_arn, self.compute.task_role_arn]
-        _allow(
-            dispatch,
-            ["iam:PassRole"],
-            [*dict.fromkeys([*roles, *self._config.ecs.allowed_roles])],
-            conditions={"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
-        )
-
-    def _allow_kwargs(self, dispatch: lambda_.Function) -> None:
-        bucket = self.kwargs_bucket
-        if bucket is None:
-            return
-        _allow(dispatch, ["s3:GetObject"], [bucket.arn_for_objects(f"{self._prefix()}*")])
-        # Without it S3 calls a missing object forbidden. "IfExists", for a read of an object
-        # carries no s3:prefix; a listing of any other prefix is refused.
-        _allow(
-            dispatch,
-            ["s3:ListBucket"],
-            [bucket.bucket_arn],
-            conditions={"StringLikeIfExists": {"s3:prefix": f"{self._prefix()}*"}},
-        )
-
-
-def _allow(
-    function: lambda_.Function,
-    actions: list[str],
-    resources: list[str],
-    *,
-    conditions: Mapping[str, Any] | None = None,
-) -> iam.Grant:
-    return iam.Grant.add_to_principal(
-        grantee=function,
-        actions=actions,
-        resource_arns=resources,
-        conditions=dict(conditions) if conditions else None,
-    )
+def _role(function: lambda_.Function) -> iam.IRole:
+    assert function.role is not None  # each was given one
+    return function.role
 
 
 def _settings(config: AgentConfig) -> dict[str, Any]:

@@ -20,9 +20,9 @@ API_VERSION = "0.8.4"
 """Sent as ``X-PREFECT-API-VERSION``; servers since 2.0 accept it."""
 
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
-TIMEOUT = urllib3.Timeout(connect=3, read=15)
+TIMEOUT = urllib3.Timeout(connect=3, read=10)
 RETRIES = Retry(
-    total=4,
+    total=3,
     status_forcelist=RETRIED_STATUSES,
     allowed_methods=None,  # every call here may be repeated: claims are compare-and-set
     backoff_factor=0.2,
@@ -56,7 +56,7 @@ class JsonClient:
         Gives the ``Authorization`` header, or None for a server without one. Called with True
         once after the server refused what the last call gave, for a rotated secret.
     retries
-        When and how to try again; by default four times, on 429, 5xx and broken connections.
+        When and how to try again; by default three times, on 429, 5xx and broken connections.
     """
 
     def __init__(
