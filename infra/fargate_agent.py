@@ -106,7 +106,7 @@ class FargateAgent(Construct):
         )
         self.ticks_queue = self._ticks_queue()
         self.kwargs_bucket = kwargs_bucket(self, "Kwargs", props.config.external_kwargs)
-        self._code = bundle(_settings(props.config))
+        self._code = bundle(runtime_settings(props.config))
         self.poll = self._poll()
         self.dispatch = self._dispatch()
         self.watch, self.task_events = self._watch()
@@ -283,7 +283,7 @@ def _role(function: lambda_.Function) -> iam.IRole:
     return function.role
 
 
-def _settings(config: AgentConfig) -> dict[str, Any]:
+def runtime_settings(config: AgentConfig) -> dict[str, Any]:
     """Return what the functions read as :class:`fargate_agent.settings.Settings`."""
     return {
         "agent_name": config.agent.name,

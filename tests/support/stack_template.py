@@ -92,9 +92,7 @@ class Deployed:
         """Return the logical id and resource of a function, by its handler module."""
         handler = f"fargate_agent.{name}.handler"
         functions = of_type(self.template, "AWS::Lambda::Function")
-        return next(
-            (id, r) for id, r in functions.items() if r["Properties"]["Handler"] == handler
-        )
+        return next((id, r) for id, r in functions.items() if r["Properties"]["Handler"] == handler)
 
     def role_statements(self, role: str) -> list[dict[str, Any]]:
         """Return every policy statement of a role, by the role's logical id."""

@@ -1,0 +1,68 @@
+"""What tests share: a real Prefect server, an AWS in this process, and the agent between them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from moto import mock_aws
+
+os.environ["JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION"] = "true"
+
+from local.prefect_server import prefect_server
+from tests.support.world import World
+
+_ONE_WORKER_EACH = {"integration": "prefect", "e2e": "loop"}
+"""Folders whose tests share something slow to start, and so one xdist worker."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        group = _ONE_WORKER_EACH.get(item.path.parent.name)
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(autouse=True)
+def _no_aws_of_this_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+
+
+@pytest.fixture(scope="session")
+def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API of a real Prefect server, started once."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as url:
+        yield url
+
+
+@pytest.fixture
+def make_world(
+    prefect_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., World]]:
+    """Make a world with other settings than the defaults; all its calls must be allowed."""
+    made: list[World] = []
+
+    with mock_aws(), ExitStack() as stack:
+
+        def make(**sections: dict[str, object]) -> World:
+            made.append(World(prefect_url, tmp_path, monkeypatch, **sections))
+            stack.enter_context(made[-1].recorder.listening())
+            return made[-1]
+
+        yield make
+        for world in made:
+            world.assert_all_calls_are_allowed()
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World]) -> World:
+    """An agent with the default settings."""
+    return make_world()

@@ -1,0 +1,96 @@
+"""Each function's role: all that it calls is allowed, and nothing more is granted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import boto3
+import pytest
+
+from tests.support.iam import Judge, Request, consuming, logging, requests
+from tests.support.stack_template import OTHER_ROLE, of_type
+from tests.support.world import FUNCTIONS, World
+
+
+@pytest.fixture
+def exercised(make_world: Callable[..., World]) -> World:
+    """Take every path that calls AWS: a secret, a new and a warm launch, S3, an early message."""
+    arn = boto3.client("secretsmanager").create_secret(Name="key", SecretString="pnu_1")["ARN"]
+    world = make_world(prefect={"api_key_secret": arn}, ecs={"allowed_roles": [OTHER_ROLE]})
+    plain = world.deployment()
+    privileged = world.deployment("privileged")
+    world.put_kwargs(privileged, {"taskRoleArn": OTHER_ROLE}, flow="privileged")
+    for deployment in (plain, privileged, plain):
+        world.schedule(deployment)
+    world.poll()
+    world.deliver()
+    world.schedule(plain, ahead=timedelta(seconds=15))
+    world.poll()
+    world.deliver()  # an early message is hidden
+    (task, *_) = world.tasks()
+    world.stopped(task, stoppedReason="gone", containers=[])
+    return world
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_all_is_allowed_and_no_grant_goes_unused(exercised: World, function: str) -> None:
+    judge = Judge(exercised.deployed, function)
+    asked = [
+        request
+        for call in exercised.recorder.calls
+        if call.function == function
+        for request in requests(call)
+    ]
+    asked += lambdas_own_requests(exercised, function)
+
+    assert [request for request in asked if not judge.allows(request)] == []
+    assert judge.unused == set()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(
+            "ecs:RunTask",
+            "arn:aws:ecs:us-east-1:123456789012:task-definition/x:1",
+            {"ecs:cluster": "arn:aws:ecs:us-east-1:123456789012:cluster/foreign"},
+        ),
+        Request(
+            "iam:PassRole",
+            "arn:aws:iam::123456789012:role/admin",
+            {"iam:PassedToService": "ecs-tasks.amazonaws.com"},
+        ),
+        Request("iam:PassRole", OTHER_ROLE, {"iam:PassedToService": "lambda.amazonaws.com"}),
+        Request("s3:GetObject", "arn:aws:s3:::agentkwargs05fccfbf/elsewhere/x.json"),
+        Request("s3:ListBucket", "arn:aws:s3:::agentkwargs05fccfbf", {"s3:prefix": "elsewhere/"}),
+        Request("s3:PutObject", "arn:aws:s3:::agentkwargs05fccfbf/kwargs/x.json"),
+        Request(
+            "ecs:TagResource",
+            "arn:aws:ecs:us-east-1:123456789012:task-definition/x:1",
+            {"ecs:CreateAction": "CreateService"},
+        ),
+        Request("ecs:StopTask", "*"),
+        Request("sqs:PurgeQueue", "*"),
+    ],
+    ids=lambda request: f"{request.action} {request.resource[-25:]}",
+)
+def test_dispatch_may_not(exercised: World, request_: Request) -> None:
+    assert not Judge(exercised.deployed, "dispatch").allows(request_)
+
+
+def queue_of(world: World, function: str) -> str:
+    (mapping,) = [
+        resource["Properties"]
+        for resource in of_type(world.deployed.template, "AWS::Lambda::EventSourceMapping").values()
+        if resource["Properties"]["FunctionName"] == {"Ref": world.deployed.function(function)[0]}
+    ]
+    return str(world.deployed.resolve(mapping["EventSourceArn"]))
+
+
+def lambdas_own_requests(world: World, function: str) -> list[Request]:
+    """Return what Lambda itself asks of the role: to receive from its queue, and to write logs."""
+    _, resource = world.deployed.function(function)
+    group = resource["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
+    arn = world.deployed.resolve({"Fn::GetAtt": [group, "Arn"]})
+    return [*consuming(queue_of(world, function)), *logging(arn)]

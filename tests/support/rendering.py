@@ -1,0 +1,47 @@
+"""Rendering with everything given, of which a test names what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fargate_agent.agent import Agent
+from fargate_agent.kwargs import Kwargs
+from fargate_agent.rendering import render
+from fargate_agent.runs import FlowRun, Launch
+from tests.support import values
+
+_GIVEN = {"family", "networkMode", "requiresCompatibilities", "containerDefinitions"}
+
+
+def rendered(
+    job: Mapping[str, Any] | None = None,
+    *,
+    run: FlowRun | None = None,
+    agent: Agent | None = None,
+    external: Kwargs | None = None,
+    default_image: Callable[[], str] = lambda: "default:1",
+) -> Launch:
+    """Render a run of an empty job by an agent without kwargs, but for what is given."""
+    return render(
+        run or values.flow_run(),
+        job or {},
+        agent or values.agent(),
+        external,
+        default_image=default_image,
+    )
+
+
+def task_kwargs(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a definition says beyond what every one says."""
+    return {key: value for key, value in definition.items() if key not in _GIVEN}
+
+
+def override(launch: Launch, name: str = "prefect") -> dict[str, Any]:
+    """Return a container's override: its environment as a mapping, and without its name."""
+    (found,) = (o for o in launch.request["overrides"]["containerOverrides"] if o["name"] == name)
+    entries = [(entry["name"], entry["value"]) for entry in found.get("environment", [])]
+    environment = dict(entries)
+    assert len(environment) == len(entries), "a variable is given twice"
+    rest = {k: v for k, v in found.items() if k not in ("name", "environment")}
+    return {**rest, **({"environment": environment} if entries else {})}

@@ -1,0 +1,116 @@
+"""Values for tests: each a sensible whole, of which a test changes what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from fargate_agent.agent import Agent
+from fargate_agent.runs import FlowRun, claim_id
+from fargate_agent.settings import Settings
+
+RUN_ID = "8f3a1c52-0d4e-4b7a-9c61-2f5d7e8a9b01"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CLUSTER_ARN = "arn:aws:ecs:eu-west-1:123456789012:cluster/flows"
+TASK_ARN = "arn:aws:ecs:eu-west-1:123456789012:task/flows/0123456789abcdef"
+
+
+def flow_run(**changes: Any) -> FlowRun:
+    """Return a run due at noon; its claim follows from what is changed."""
+    fields: dict[str, Any] = {
+        "id": RUN_ID,
+        "name": "brave-otter",
+        "scheduled_time": NOON,
+        "flow_id": "b1d2f3a4-0000-4000-8000-000000000001",
+        "flow_name": "Load orders",
+        "deployment_id": "d1d2f3a4-0000-4000-8000-000000000002",
+        "deployment_name": "nightly",
+        "deployment_updated": "2026-02-01T00:00:00Z",
+        "work_pool_updated": "2026-02-02T00:00:00Z",
+        "has_job_variables": False,
+        **changes,
+    }
+    return FlowRun(**{"claim_id": claim_id(fields["id"], fields["scheduled_time"]), **fields})
+
+
+def settings(**changes: Any) -> Settings:
+    """Return the settings of an agent that polls every 10 seconds."""
+    fields: dict[str, Any] = {
+        "agent_name": "fargate-agent",
+        "agent_env": {},
+        "poll_interval_seconds": 10,
+        "send_logs": True,
+        "api_url": "https://prefect.example.com/api",
+        "api_key_secret": None,
+        "auth_string_secret": None,
+        "work_pool": "fargate",
+        "work_queues": (),
+        "ecs_kwargs": {},
+        "stack_kwargs": {},
+        "kwargs_bucket": None,
+        "kwargs_prefix": "kwargs",
+        "runs_queue_url": "https://sqs/runs.fifo",
+        "ticks_queue_url": "https://sqs/ticks",
+        "max_receives": 5,
+    }
+    return Settings(**{**fields, **changes})
+
+
+def agent(**changes: Any) -> Agent:
+    """Return an agent that brings nothing of its own to a launch but its name and address."""
+    fields = {
+        "name": "fargate-agent",
+        "work_pool": "fargate",
+        "api_url": "https://prefect.example.com/api",
+    }
+    return Agent(**{**fields, **changes})
+
+
+def sqs_record(
+    body: str, *, id: str = "m1", group: str | None = RUN_ID, receives: int = 1, sent: datetime
+) -> dict[str, Any]:
+    """Return one message as Lambda hands it over."""
+    attributes = {
+        "ApproximateReceiveCount": str(receives),
+        "SentTimestamp": str(int(sent.timestamp() * 1000)),
+    }
+    if group is not None:
+        attributes["MessageGroupId"] = group
+    return {
+        "messageId": id,
+        "receiptHandle": f"receipt-{id}",
+        "body": body,
+        "attributes": attributes,
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+    }
+
+
+def run_message(run: FlowRun, **changes: Any) -> SQSRecord:
+    """Return a run's message, sent ten seconds before the run is due."""
+    sent = datetime.fromtimestamp(run.scheduled_time.timestamp() - 10, UTC)
+    return SQSRecord(sqs_record(run.to_message(), **{"group": run.id, "sent": sent, **changes}))
+
+
+def stopped_task(**changes: Any) -> dict[str, Any]:
+    """Return the detail of an ECS event: the run's task stopped, container killed."""
+    return {
+        "taskArn": TASK_ARN,
+        "startedBy": RUN_ID,
+        "lastStatus": "STOPPED",
+        "stoppedReason": "Essential container in task exited",
+        "containers": [{"name": "prefect", "exitCode": 1}],
+        **changes,
+    }
+
+
+def claimed_overrides(claim: str) -> Mapping[str, Any]:
+    """Return a task's overrides as ECS shows them, naming the claim it was started for."""
+    entries = [
+        {"name": "PREFECT__FLOW_RUN_ID", "value": RUN_ID},
+        {"name": "FARGATE_AGENT_CLAIM_ID", "value": claim},
+    ]
+    return {"containerOverrides": [{"name": "prefect", "environment": entries}]}

@@ -1,0 +1,185 @@
+"""What ``-c`` changes, what ``[ecs.kwargs]`` may hold, and what this version leaves out."""
+
+from typing import Any
+
+import pytest
+
+from fargate_agent.kwargs import Kwargs
+from infra.config import NOT_YET, split_kwargs
+from tests.support.agent_toml import VALID, read, refusal
+from tests.support.aws import kwargs_model
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "found"),
+    [
+        ("agent.name", "night-shift", "night-shift"),
+        ("agent.enabled", "false", False),
+        ("agent.send_logs", "true", True),
+        ("agent.poll_interval_seconds", "30", 30),
+        ("prefect.work_pool", "other", "other"),
+        ("prefect.work_pool", "123", "123"),
+        ("prefect.work_pool", "true", "true"),
+        ("prefect.api_url", "http://127.0.0.1:4200/api", "http://127.0.0.1:4200/api"),
+        ("ecs.launch_type", "FARGATE", "FARGATE"),
+        ("external_kwargs.enabled", "false", False),
+        ("external_kwargs.bucket", "etl-kwargs", "etl-kwargs"),
+    ],
+)
+def test_a_scalar_is_overridden_in_the_type_that_it_has(flag: str, value: str, found: Any):
+    section, _, key = flag.partition(".")
+
+    assert read(overrides={flag: value}).model_dump()[section][key] == found
+
+
+def test_an_override_stands_above_the_file_and_leaves_the_rest():
+    text = f"{VALID}[agent]\nname = 'file'\npoll_interval_seconds = 20\n"
+
+    config = read(text, {"agent.name": "flag"})
+
+    assert (config.agent.name, config.agent.poll_interval_seconds) == ("flag", 20)
+
+
+def test_an_override_may_give_what_the_file_lacks():
+    assert read("", {"prefect.api_url": "https://h/api", "prefect.work_pool": "p"}) == read(
+        "[prefect]\napi_url = 'https://h/api'\nwork_pool = 'p'\n"
+    )
+
+
+def test_ecs_kwargs_are_overridden_key_by_key():
+    text = f"{VALID}[ecs.kwargs]\ncpu = 512\nmemory = 1024\n"
+
+    config = read(
+        text, {"ecs.kwargs.memory": "4096", "ecs.kwargs.cluster": "etl", "ecs.kwargs.family": "f-1"}
+    )
+
+    assert config.ecs.kwargs == {"cpu": 512, "memory": 4096, "cluster": "etl", "family": "f-1"}
+
+
+def test_ecs_kwargs_are_overridden_at_any_depth():
+    config = read(overrides={"ecs.kwargs.ephemeralStorage.sizeInGiB": "50"})
+
+    assert config.ecs.kwargs == {"ephemeralStorage": {"sizeInGiB": 50}}
+
+
+@pytest.mark.parametrize(
+    "key", ["agent", "@aws-cdk/core:newStyleStackSynthesis", "availability-zones:account=1.x", "x"]
+)
+def test_the_rest_of_the_cdk_context_is_no_setting(key: str):
+    assert read(overrides={key: "x"}) == read()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("agent.nam", "x", "-c agent.nam: no such setting. Did you mean 'name'?"),
+        ("agnet.name", "x", "-c agnet.name: no such setting. Did you mean 'agent'?"),
+        (
+            "agent.enabled",
+            "maybe",
+            "-c agent.enabled: Input should be a valid boolean; it is 'maybe'",
+        ),
+        (
+            "agent.poll_interval_seconds",
+            "soon",
+            "-c agent.poll_interval_seconds: Input should be a valid integer; it is 'soon'",
+        ),
+        (
+            "agent.poll_interval_seconds",
+            "7",
+            "-c agent.poll_interval_seconds: must divide 60 (5, 6, 10, 12, 15, 20, 30, 60) or be "
+            "120, 180, ... 3600; it is 7",
+        ),
+        ("prefect.api_url.port", "80", "-c prefect.api_url.port: api_url is not a table"),
+    ],
+)
+def test_a_bad_override_names_the_flag(flag: str, value: str, message: str):
+    assert refusal(overrides={flag: value}) == message
+
+
+def test_a_problem_of_the_file_is_not_put_down_to_a_flag():
+    message = refusal(f"{VALID}[agent]\nenabled = 1\n", {"agent.name": "fine"})
+
+    assert message == "FILE: agent.enabled: Input should be a valid boolean; it is 1"
+
+
+def test_an_unknown_ecs_kwarg_names_the_nearest_known_one():
+    assert refusal(f"{VALID}[ecs.kwargs]\ntaskRolArn = 'x'\n") == (
+        "FILE: ecs.kwargs: taskRolArn: not a parameter of register_task_definition or run_task. "
+        "Did you mean 'taskRoleArn'?"
+    )
+
+
+@pytest.mark.parametrize("key", ["startedBy", "clientToken", "count", "taskDefinition"])
+def test_an_ecs_kwarg_that_the_agent_sets_itself_is_refused(key: str):
+    message = refusal(f"{VALID}[ecs.kwargs]\n{key} = 'x'\n")
+
+    assert message.startswith(f"FILE: ecs.kwargs: {key}: the agent sets this itself")
+
+
+def test_an_ecs_kwarg_of_a_wrong_type_is_refused():
+    message = refusal(f"{VALID}[ecs.kwargs]\nvolumes = 'x'\n")
+
+    assert message.startswith("FILE: ecs.kwargs: volumes: Invalid type for parameter volumes, ")
+
+
+@pytest.mark.parametrize("launch_type", ["EC2", "EXTERNAL"])
+def test_an_ecs_kwarg_may_not_choose_another_launch_type(launch_type: str):
+    assert refusal(f"{VALID}[ecs.kwargs]\nlaunchType = '{launch_type}'\n") == (
+        "FILE: ecs.kwargs: launchType: this version launches on FARGATE. Remove it."
+    )
+
+
+def test_ecs_kwargs_are_split_as_the_function_will():
+    config = read(
+        f"{VALID}[ecs.kwargs]\ncpu = 512\ncluster = 'etl'\nlaunchType = 'FARGATE'\n"
+        "[[ecs.kwargs.containerDefinitions]]\nimage = 'etl:1'\n"
+    )
+
+    assert split_kwargs(config) == Kwargs(
+        definition={"cpu": "512"},
+        request={"cluster": "etl", "launchType": "FARGATE"},
+        container={"image": "etl:1"},
+    )
+    assert split_kwargs(config) == kwargs_model().split(config.ecs.kwargs, "ecs.kwargs")
+
+
+@pytest.mark.parametrize("key", sorted(NOT_YET))
+def test_a_key_that_is_not_in_this_version_is_refused_by_name(key: str):
+    message = f"{key}: not in this version ({NOT_YET[key]}). Remove it."
+
+    assert refusal(f"{key} = 'x'\n") == f"FILE: {message}"
+    if "." in key:
+        assert refusal(overrides={key: "x"}) == f"-c: {message}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "agent.labels",
+        "agent.url",
+        "aws",
+        "ecs.enable_task_revisions",
+        "ecs.on_drift",
+        "ecs.relaunch_attempts",
+        "prefect.agent_config_id",
+    ],
+)
+def test_the_keys_that_wait_for_another_version_are_these(key: str):
+    assert key in NOT_YET
+
+
+@pytest.mark.parametrize("version", ["1", "2", "'1'", "'2'"])
+def test_an_older_prefect_is_refused_by_name(version: str):
+    message = "prefect.version: this version of the agent serves Prefect 3."
+
+    assert refusal(f"{VALID}version = {version}\n") == f"FILE: {message}"
+    assert refusal(overrides={"prefect.version": version.strip("'")}) == f"-c: {message}"
+
+
+@pytest.mark.parametrize("launch_type", ["FARGATE_SPOT", "EC2", "EXTERNAL"])
+def test_another_launch_type_is_refused_by_name(launch_type: str):
+    message = f"ecs.launch_type: {launch_type} is not in this version; use FARGATE."
+
+    assert refusal(f"{VALID}[ecs]\nlaunch_type = '{launch_type}'\n") == f"FILE: {message}"
+    assert refusal(overrides={"ecs.launch_type": launch_type}) == f"-c: {message}"

@@ -1,0 +1,205 @@
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fargate_agent.errors import PermanentError
+from fargate_agent.orchestrators.http import ApiError
+from fargate_agent.orchestrators.prefect3 import PAGE_SIZE
+from fargate_agent.poll import NotAllSent, Poller
+from fargate_agent.runs import FlowRun
+from tests.support.fakes import Clock, FakePrefect, FakeSqs
+from tests.support.values import NOON, flow_run, settings
+
+
+def poller(
+    prefect: FakePrefect | None = None, sqs: FakeSqs | None = None, **changes: Any
+) -> tuple[Poller, FakePrefect, FakeSqs, Clock]:
+    prefect, sqs, clock = prefect or FakePrefect(), sqs or FakeSqs(), Clock(NOON)
+    made: Any = Poller(
+        settings=settings(**changes),
+        prefect=prefect,  # type: ignore[arg-type]
+        sqs=sqs,  # type: ignore[arg-type]
+        now=clock.now,
+        sleep=clock.sleep,
+    )
+    return made, prefect, sqs, clock
+
+
+def runs(count: int, start: int = 0) -> list[FlowRun]:
+    return [flow_run(id=f"run-{number}") for number in range(start, start + count)]
+
+
+@pytest.mark.parametrize(
+    ("interval", "delays"),
+    [(10, [10, 20, 30, 40, 50]), (20, [20, 40]), (30, [30]), (60, []), (120, [])],
+)
+def test_ticks_fill_the_minute_between_two_scheduled_polls(interval: int, delays: list[int]):
+    agent, _, sqs, _ = poller(poll_interval_seconds=interval)
+
+    agent.send_ticks()
+
+    sent = [entry for _, entries in sqs.batches for entry in entries]
+    assert [entry["DelaySeconds"] for entry in sent] == delays
+    assert [json.loads(entry["MessageBody"]) for entry in sent] == [{"tick": d} for d in delays]
+    assert {queue for queue, _ in sqs.batches} <= {"https://sqs/ticks"}
+
+
+def test_more_ticks_than_a_batch_holds_go_in_two():
+    agent, _, sqs, _ = poller(poll_interval_seconds=5)
+
+    agent.send_ticks()
+
+    assert [len(ids) for ids in sqs.sent_ids] == [10, 1]
+    assert sqs.all_sent == [str(delay) for delay in range(5, 60, 5)]
+
+
+def test_an_agent_without_a_ticks_queue_sends_no_ticks():
+    agent, _, sqs, _ = poller(ticks_queue_url=None)
+
+    agent.send_ticks()
+
+    assert sqs.batches == []
+
+
+def test_a_due_run_becomes_one_message_of_its_own_group_named_by_its_claim():
+    run = flow_run()
+    agent, _, sqs, _ = poller(FakePrefect(pages=[[run]]))
+
+    assert agent.poll() == 1
+
+    message = {
+        "Id": run.claim_id,
+        "MessageBody": run.to_message(),
+        "MessageGroupId": run.id,
+        "MessageDeduplicationId": run.claim_id,
+    }
+    assert sqs.batches == [("https://sqs/runs.fifo", [message])]
+
+
+@pytest.mark.parametrize(("interval", "horizon"), [(10, 20), (60, 70), (120, 130)])
+def test_a_poll_looks_past_the_next_one_by_a_margin(interval: int, horizon: int):
+    agent, prefect, _, _ = poller(poll_interval_seconds=interval)
+
+    assert agent.poll() == 0
+
+    assert prefect.horizons == [NOON + timedelta(seconds=horizon)]
+
+
+def test_nothing_due_sends_nothing():
+    agent, _, sqs, clock = poller()
+
+    agent.poll()
+
+    assert (sqs.batches, clock.slept) == ([], [])
+
+
+def test_every_poll_shows_the_agent_online():
+    agent, prefect, _, _ = poller(poll_interval_seconds=20)
+
+    agent.poll()
+
+    assert prefect.told == [("heartbeat", 20)]
+
+
+def test_a_failed_heartbeat_does_not_stop_the_poll():
+    failure = ApiError("POST /heartbeat", 503, "busy")
+    agent, _, sqs, _ = poller(FakePrefect(pages=[runs(1)], failure=failure))
+
+    assert agent.poll() == 1
+    assert len(sqs.batches) == 1
+
+
+def test_a_pool_that_is_not_ours_to_serve_stops_the_poll():
+    agent, prefect, _, _ = poller(FakePrefect(failure=PermanentError("of type 'process'")))
+
+    with pytest.raises(PermanentError, match="of type 'process'"):
+        agent.poll()
+    assert prefect.horizons == []
+
+
+def test_a_full_answer_is_followed_by_another_question():
+    first, rest = runs(PAGE_SIZE), runs(3, start=PAGE_SIZE)
+    agent, prefect, sqs, clock = poller(FakePrefect(pages=[first, rest]))
+
+    assert agent.poll() == 203
+
+    assert sqs.all_sent == [run.claim_id for run in [*first, *rest]]
+    assert len(prefect.horizons) == 2
+    assert clock.slept == []
+
+
+def test_a_run_that_is_answered_again_is_enqueued_once():
+    first = runs(PAGE_SIZE)
+    agent, _, sqs, _ = poller(FakePrefect(pages=[first, [*first[5:], *runs(2, start=PAGE_SIZE)]]))
+
+    assert agent.poll() == 202
+
+    sent = sqs.all_sent
+    assert len(sent) == len(set(sent)) == 202
+
+
+def test_an_answer_of_old_runs_only_is_asked_for_again_a_second_later():
+    first = runs(PAGE_SIZE)
+    agent, _, _, clock = poller(FakePrefect(pages=[first, first, first, []]))
+
+    assert agent.poll() == PAGE_SIZE
+    assert clock.slept == [1, 1]
+
+
+def test_a_backlog_is_left_to_the_next_poll_when_its_time_has_come():
+    page = runs(PAGE_SIZE)
+    agent, prefect, _, clock = poller(FakePrefect(pages=[page] * 100))
+
+    assert agent.poll() == PAGE_SIZE
+
+    assert clock.slept == [1] * 11
+    assert len(prefect.horizons) == 13
+
+
+def test_messages_go_in_batches_of_ten():
+    agent, _, sqs, _ = poller(FakePrefect(pages=[runs(25)]))
+
+    agent.poll()
+
+    assert [len(ids) for ids in sqs.sent_ids] == [10, 10, 5]
+
+
+def test_what_sqs_refuses_through_its_own_fault_is_sent_again_alone():
+    due = runs(3)
+    sqs = FakeSqs(refusals=[{due[1].claim_id: False}])
+    agent, _, _, clock = poller(FakePrefect(pages=[due]), sqs)
+
+    assert agent.poll() == 3
+
+    assert sqs.sent_ids == [[run.claim_id for run in due], [due[1].claim_id]]
+    assert len(clock.slept) == 1
+
+
+def test_what_is_refused_to_the_last_fails_the_poll_after_all_others_are_sent():
+    due = runs(12)
+    bad = due[0].claim_id
+    agent, _, sqs, clock = poller(
+        FakePrefect(pages=[due]), FakeSqs(refusals=[{bad: False}, {bad: False}, {bad: False}])
+    )
+
+    with pytest.raises(NotAllSent, match=r"^1 of 12 messages were not sent$"):
+        agent.poll()
+
+    ids = [run.claim_id for run in due]
+    assert sqs.sent_ids == [ids[:10], [bad], [bad], ids[10:]]
+    assert clock.slept == sorted(clock.slept)
+    assert len(clock.slept) == 2
+
+
+def test_what_is_refused_through_our_own_fault_is_not_sent_again():
+    due = runs(11)
+    bad = due[3].claim_id
+    agent, _, sqs, clock = poller(FakePrefect(pages=[due]), FakeSqs(refusals=[{bad: True}]))
+
+    with pytest.raises(NotAllSent, match=r"^1 of 11 messages were not sent$"):
+        agent.poll()
+
+    assert [len(ids) for ids in sqs.sent_ids] == [10, 1]
+    assert clock.slept == []

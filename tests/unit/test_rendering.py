@@ -1,0 +1,270 @@
+"""The definition and the request of a launch; what is overridden is in test_overrides.py."""
+
+from typing import Any
+
+import pytest
+
+from fargate_agent.errors import PermanentError
+from fargate_agent.kwargs import Kwargs
+from fargate_agent.rendering import MAX_TAGS
+from tests.support.rendering import rendered, task_kwargs
+from tests.support.values import RUN_ID, agent, flow_run
+
+KEY_ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prefect-AbCdEf"
+POOL = {"task_definition": {"cpu": 512, "containerDefinitions": [{"image": "pool:1"}]}}
+
+
+def container(job: Any = None, **layers: Any) -> dict[str, Any]:
+    (only,) = rendered(job, **layers).definition["containerDefinitions"]
+    return only
+
+
+def tags(job: Any = None, **layers: Any) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in rendered(job, **layers).request["tags"]}
+
+
+def test_a_run_that_asks_for_nothing_gets_a_small_fargate_task_of_the_default_image():
+    launch = rendered()
+
+    assert launch.definition == {
+        "family": "prefect_fargate_d1d2f3a4-0000-4000-8000-000000000002",
+        "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE"],
+        "cpu": "1024",
+        "memory": "2048",
+        "containerDefinitions": [{"name": "prefect", "image": "default:1"}],
+    }
+    assert set(launch.request) == {"launchType", "overrides", "tags"}
+    assert launch.request["launchType"] == "FARGATE"
+
+
+def test_rendering_twice_gives_the_same_launch():
+    assert rendered(POOL) == rendered(POOL)
+
+
+def test_each_layer_replaces_the_layer_below_key_by_key():
+    launch = rendered(
+        {
+            "task_definition": {"memory": 2, "taskRoleArn": "job", "volumes": [{"name": "job"}]},
+            "task_run_request": {"cluster": "job", "platformVersion": "job"},
+        },
+        agent=agent(
+            kwargs=Kwargs(
+                definition={"cpu": "1", "memory": "1", "taskRoleArn": "agent"},
+                request={"cluster": "agent", "propagateTags": "TASK_DEFINITION"},
+            )
+        ),
+        external=Kwargs(definition={"taskRoleArn": "s3"}, request={"cluster": "s3"}),
+    )
+
+    assert task_kwargs(launch.definition) == {
+        "cpu": "1",
+        "memory": "2",
+        "taskRoleArn": "s3",
+        "volumes": [{"name": "job"}],
+    }
+    assert launch.request["cluster"] == "s3"
+    assert launch.request["platformVersion"] == "job"
+    assert launch.request["propagateTags"] == "TASK_DEFINITION"
+
+
+def test_the_flows_container_is_merged_from_all_layers():
+    assert container(
+        {"task_definition": {"containerDefinitions": [{"image": "job", "user": "job"}]}},
+        agent=agent(kwargs=Kwargs(container={"image": "agent", "user": "agent", "privileged": 1})),
+        external=Kwargs(container={"image": "s3"}),
+    ) == {"name": "prefect", "image": "s3", "user": "job", "privileged": 1}
+
+
+def test_the_default_image_is_asked_for_only_where_nobody_names_one():
+    def no_image() -> str:
+        raise AssertionError("an image is named")
+
+    assert container(POOL, default_image=no_image)["image"] == "pool:1"
+
+
+@pytest.mark.parametrize("empty", [None, "", [], {}])
+def test_what_is_empty_in_the_job_replaces_nothing(empty: Any):
+    job = {
+        "task_definition": {"taskRoleArn": empty, "containerDefinitions": [{"image": empty}]},
+        "task_run_request": {"cluster": empty},
+    }
+    mine = Kwargs(
+        definition={"taskRoleArn": "role"}, request={"cluster": "c"}, container={"image": "i"}
+    )
+
+    launch = rendered(job, agent=agent(kwargs=mine))
+
+    assert launch.definition["taskRoleArn"] == "role"
+    assert launch.definition["containerDefinitions"] == [{"name": "prefect", "image": "i"}]
+    assert launch.request["cluster"] == "c"
+
+
+def test_a_network_of_the_job_is_written_as_ecs_wants_it():
+    launch = rendered({"network_configuration": {"subnets": ["subnet-1"]}})
+
+    assert launch.request["networkConfiguration"] == {
+        "awsvpcConfiguration": {"subnets": ["subnet-1"]}
+    }
+
+
+def test_a_capacity_provider_strategy_takes_the_place_of_the_launch_type():
+    strategy = [{"capacityProvider": "FARGATE_SPOT"}]
+
+    request = rendered(external=Kwargs(request={"capacityProviderStrategy": strategy})).request
+
+    assert request["capacityProviderStrategy"] == strategy
+    assert "launchType" not in request
+
+
+@pytest.mark.parametrize(
+    ("job", "external", "name"),
+    [
+        ({}, {}, "prefect"),
+        ({"task_definition": {"containerDefinitions": [{"name": "a"}]}}, {}, "a"),
+        (
+            {"container_name": "b", "task_definition": {"containerDefinitions": [{"name": "a"}]}},
+            {},
+            "b",
+        ),
+        ({"container_name": "b"}, {"name": "c"}, "c"),
+    ],
+)
+def test_the_strongest_layer_names_the_flows_container(job: Any, external: Any, name: str):
+    assert container(job, external=Kwargs(container=external))["name"] == name
+
+
+def test_a_sidecar_stays_as_the_template_has_it():
+    proxy = {"name": "proxy", "image": "proxy:1", "essential": False}
+    job = {
+        "container_name": "flow",
+        "task_definition": {"containerDefinitions": [proxy, {"name": "flow"}]},
+    }
+
+    launch = rendered(job, external=Kwargs(container={"image": "flow:2"}))
+
+    assert launch.definition["containerDefinitions"] == [
+        proxy,
+        {"name": "flow", "image": "flow:2"},
+    ]
+
+
+def test_an_api_key_reaches_the_container_by_reference_only():
+    launch = rendered(agent=agent(secrets={"PREFECT_API_KEY": KEY_ARN}))
+
+    assert launch.definition["containerDefinitions"][0]["secrets"] == [
+        {"name": "PREFECT_API_KEY", "valueFrom": KEY_ARN}
+    ]
+    assert "PREFECT_API_KEY" not in str(launch.request)
+
+
+def test_the_agents_secret_stands_beside_those_of_the_user():
+    own = {"name": "DB", "valueFrom": "arn:db"}
+
+    assert container(
+        agent=agent(secrets={"PREFECT_API_KEY": KEY_ARN}),
+        external=Kwargs(container={"secrets": [own]}),
+    )["secrets"] == [own, {"name": "PREFECT_API_KEY", "valueFrom": KEY_ARN}]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"environment": [{"name": "PREFECT_API_KEY", "value": "pnu_own"}]},
+        {"secrets": [{"name": "PREFECT_API_KEY", "valueFrom": "arn:own"}]},
+    ],
+)
+def test_a_key_that_the_user_gives_takes_the_place_of_the_agents(given: dict[str, Any]):
+    assert container(
+        agent=agent(secrets={"PREFECT_API_KEY": KEY_ARN}), external=Kwargs(container=given)
+    ) == {"name": "prefect", "image": "default:1", **given}
+
+
+@pytest.mark.parametrize(
+    ("pool", "deployment", "family"),
+    [
+        ("my pool/é", "d-1", "prefect_my-pool-_d-1"),
+        ("fargate", None, "prefect_fargate_b1d2f3a4-0000-4000-8000-000000000001"),
+        ("p" * 300, "d-1", "prefect_" + "p" * 247),
+    ],
+)
+def test_a_family_is_named_by_pool_and_deployment_in_letters_that_ecs_takes(
+    pool: str, deployment: str | None, family: str
+):
+    run = flow_run(deployment_id=deployment)
+
+    assert rendered(run=run, agent=agent(work_pool=pool)).definition["family"] == family
+
+
+def test_a_family_that_the_job_names_is_kept():
+    assert rendered({"task_definition": {"family": "etl"}}).definition["family"] == "etl"
+
+
+def test_a_task_carries_prefects_labels():
+    assert tags(run=flow_run(name="brave otter #1", deployment_name=None)) == {
+        "prefect.io/flow-run-id": RUN_ID,
+        "prefect.io/flow-run-name": "brave otter -1",
+        "prefect.io/work-pool-name": "fargate",
+        "prefect.io/worker-name": "fargate-agent",
+        "prefect.io/flow-id": "b1d2f3a4-0000-4000-8000-000000000001",
+        "prefect.io/flow-name": "Load orders",
+        "prefect.io/deployment-id": "d1d2f3a4-0000-4000-8000-000000000002",
+    }
+
+
+def test_a_tag_of_a_stronger_layer_replaces_the_weaker_and_each_key_stands_once():
+    def layer(value: str) -> Kwargs:
+        return Kwargs(request={"tags": [{"key": "team", "value": value}]})
+
+    job = {"labels": {"team": "job", "cost": "job"}}
+
+    assert tags(job, agent=agent(kwargs=layer("agent")), external=layer("s3"))["team"] == "s3"
+    assert tags(job)["team"] == tags(job)["cost"] == "job"
+
+
+def test_more_tags_than_ecs_takes_are_cut_after_prefects_own():
+    found = tags({"labels": {f"label-{number}": "x" for number in range(60)}})
+
+    assert len(found) == MAX_TAGS == 50
+    assert found["prefect.io/flow-run-id"] == RUN_ID
+    assert "label-0" in found
+    assert "label-59" not in found
+
+
+def test_a_tag_is_cut_to_the_length_that_ecs_takes():
+    assert tags({"labels": {"k" * 200: "v" * 300}})["k" * 128] == "v" * 256
+
+
+@pytest.mark.parametrize(
+    ("job", "variable"),
+    [
+        ({"task_run_request": {"taskDefinition": "etl:7"}}, "task_definition_arn"),
+        (
+            {"task_run_request": {"capacityProviderStrategy": [{}]}},
+            "capacity_provider_strategy",
+        ),
+        ({"aws_credentials": {"aws_access_key_id": "A"}}, "aws_credentials"),
+        ({"vpc_id": "vpc-1"}, "vpc_id"),
+        ({"match_latest_revision_in_family": True}, "match_latest_revision_in_family"),
+        ({"auto_deregister_task_definition": True}, "auto_deregister_task_definition"),
+        ({"cloudwatch_logs_options": {"a": "b"}}, "cloudwatch_logs_options"),
+        ({"cloudwatch_logs_prefix": "x"}, "cloudwatch_logs_prefix"),
+        ({"prefect_api_key_secret_arn": "arn"}, "prefect_api_key_secret_arn"),
+        ({"prefect_api_auth_string_secret_arn": "arn"}, "prefect_api_auth_string_secret_arn"),
+    ],
+)
+def test_a_variable_that_is_not_followed_is_refused_by_name(job: Any, variable: str):
+    with pytest.raises(PermanentError, match=f"^The job variable '{variable}' is set, which"):
+        rendered(job)
+
+
+def test_a_variable_that_is_not_followed_may_be_empty():
+    job = {"vpc_id": None, "aws_credentials": {}, "auto_deregister_task_definition": False}
+
+    assert rendered(job) == rendered()
+
+
+@pytest.mark.parametrize("launch_type", ["EC2", "FARGATE_SPOT"])
+def test_another_launch_type_is_refused_by_name(launch_type: str):
+    with pytest.raises(PermanentError, match=f"'launch_type' is '{launch_type}'"):
+        rendered({"task_run_request": {"launchType": launch_type}})
