@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from prefect import flow
 
@@ -23,3 +24,10 @@ def needs_more(table: str = "orders") -> None:
 def fails_on_purpose() -> None:
     """A flow that fails: its run ends Failed, and nobody starts it again."""
     raise ValueError("on purpose")
+
+
+@flow
+def is_killed() -> None:
+    """A flow whose container is killed, as for want of memory: it can tell nobody."""
+    os.kill(os.getppid(), signal.SIGKILL)  # Prefect's runner, the container's first process
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,5 @@
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
@@ -79,22 +80,22 @@ def test_a_request_without_a_token_always_starts_tasks(fargate: Fargate, request
 def test_a_token_is_held_for_24_hours(
     fargate: Fargate, seconds: int, outcome: tuple[list[str], bool]
 ):
-    time = [1000.0]
-    tokens = ClientTokens(now=lambda: time[0])
+    clock = [1000.0]
+    tokens = ClientTokens(now=lambda: clock[0])
     tokens.run("flows", REQUEST, fargate.start)
 
-    time[0] += seconds
+    clock[0] += seconds
 
     assert LIFETIME_SECONDS == 86_400
     assert tokens.run("flows", REQUEST, fargate.start) == outcome
 
 
 def test_a_token_that_was_forgotten_conflicts_with_nothing(fargate: Fargate):
-    time = [1000.0]
-    tokens = ClientTokens(now=lambda: time[0])
+    clock = [1000.0]
+    tokens = ClientTokens(now=lambda: clock[0])
     tokens.run("flows", REQUEST, fargate.start)
 
-    time[0] += LIFETIME_SECONDS
+    clock[0] += LIFETIME_SECONDS
 
     changed = {**REQUEST, "taskDefinition": "etl:8"}
     assert tokens.run("flows", changed, fargate.start) == (["task-2"], True)
@@ -122,11 +123,17 @@ def test_a_request_that_started_nothing_leaves_no_token_behind(fargate: Fargate)
 
 def test_concurrent_requests_with_one_token_start_one_task(fargate: Fargate):
     threads = 16
+
+    def start() -> list[str]:
+        for _ in range(1000):
+            time.sleep(0)  # lets every other thread in that may come in
+        return fargate.start()
+
     tokens, ready = ClientTokens(), threading.Barrier(threads, timeout=30)
 
     def request(_: int) -> tuple[list[str], bool]:
         ready.wait()
-        return tokens.run("flows", REQUEST, fargate.start)
+        return tokens.run("flows", REQUEST, start)
 
     with ThreadPoolExecutor(threads) as pool:
         outcomes = list(pool.map(request, range(threads)))

@@ -203,3 +203,17 @@ def test_what_is_refused_through_our_own_fault_is_not_sent_again():
 
     assert [len(ids) for ids in sqs.sent_ids] == [10, 1]
     assert clock.slept == []
+
+
+def test_what_may_still_pass_is_sent_again_though_another_message_cannot():
+    due = runs(2)
+    bad, busy = due[0].claim_id, due[1].claim_id
+    sqs = FakeSqs(refusals=[{bad: True, busy: False}, {bad: True}])
+    agent, _, _, clock = poller(FakePrefect(pages=[due]), sqs)
+
+    with pytest.raises(NotAllSent, match=r"^1 of 2 messages were not sent$"):
+        agent.poll()
+
+    assert all(busy in ids for ids in sqs.sent_ids)
+    assert len(sqs.sent_ids) == 2
+    assert len(clock.slept) == 1

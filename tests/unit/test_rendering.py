@@ -1,10 +1,9 @@
-"""The definition and the request of a launch; what is overridden is in test_overrides.py."""
+"""The definition and the request of a launch; overrides and refusals have files of their own."""
 
 from typing import Any
 
 import pytest
 
-from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs
 from fargate_agent.rendering import MAX_TAGS
 from tests.support.rendering import rendered, task_kwargs
@@ -233,38 +232,3 @@ def test_more_tags_than_ecs_takes_are_cut_after_prefects_own():
 
 def test_a_tag_is_cut_to_the_length_that_ecs_takes():
     assert tags({"labels": {"k" * 200: "v" * 300}})["k" * 128] == "v" * 256
-
-
-@pytest.mark.parametrize(
-    ("job", "variable"),
-    [
-        ({"task_run_request": {"taskDefinition": "etl:7"}}, "task_definition_arn"),
-        (
-            {"task_run_request": {"capacityProviderStrategy": [{}]}},
-            "capacity_provider_strategy",
-        ),
-        ({"aws_credentials": {"aws_access_key_id": "A"}}, "aws_credentials"),
-        ({"vpc_id": "vpc-1"}, "vpc_id"),
-        ({"match_latest_revision_in_family": True}, "match_latest_revision_in_family"),
-        ({"auto_deregister_task_definition": True}, "auto_deregister_task_definition"),
-        ({"cloudwatch_logs_options": {"a": "b"}}, "cloudwatch_logs_options"),
-        ({"cloudwatch_logs_prefix": "x"}, "cloudwatch_logs_prefix"),
-        ({"prefect_api_key_secret_arn": "arn"}, "prefect_api_key_secret_arn"),
-        ({"prefect_api_auth_string_secret_arn": "arn"}, "prefect_api_auth_string_secret_arn"),
-    ],
-)
-def test_a_variable_that_is_not_followed_is_refused_by_name(job: Any, variable: str):
-    with pytest.raises(PermanentError, match=f"^The job variable '{variable}' is set, which"):
-        rendered(job)
-
-
-def test_a_variable_that_is_not_followed_may_be_empty():
-    job = {"vpc_id": None, "aws_credentials": {}, "auto_deregister_task_definition": False}
-
-    assert rendered(job) == rendered()
-
-
-@pytest.mark.parametrize("launch_type", ["EC2", "FARGATE_SPOT"])
-def test_another_launch_type_is_refused_by_name(launch_type: str):
-    with pytest.raises(PermanentError, match=f"'launch_type' is '{launch_type}'"):
-        rendered({"task_run_request": {"launchType": launch_type}})

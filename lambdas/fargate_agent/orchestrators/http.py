@@ -89,12 +89,13 @@ class JsonClient:
         CredentialsRefused
             The answer is 401 even with a freshly read secret.
         """
-        response = self._request(method, path, body, refresh=False)
+        csrf = self._csrf.headers
+        response = self._request(method, path, body, csrf)
         if response.status == 401:
-            response = self._request(method, path, body, refresh=True)
+            response = self._request(method, path, body, csrf, refresh=True)
         elif response.status == 403 and b"csrf" in response.data.lower():
-            self._csrf.fetch(self._exchange, after=self._csrf.headers)
-            response = self._request(method, path, body, refresh=False)
+            csrf = self._csrf.fetch(self._request, refused=csrf)
+            response = self._request(method, path, body, csrf)
         if response.status == 401:
             raise CredentialsRefused(
                 f"{self._base_url} refused the agent's credentials (401). Check that the secret in "
@@ -107,28 +108,25 @@ class JsonClient:
         return json.loads(response.data) if response.data else None
 
     def _request(
-        self, method: str, path: str, body: Any, *, refresh: bool
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        csrf: Mapping[str, str],
+        *,
+        refresh: bool = False,
     ) -> urllib3.BaseHTTPResponse:
-        headers = dict(self._csrf.headers)
+        headers = {
+            "Content-Type": "application/json",
+            "X-PREFECT-API-VERSION": API_VERSION,
+            **csrf,
+        }
         authorization = self._authorization(refresh)
         if authorization:
             headers["Authorization"] = authorization
-        return self._exchange(method, path, body, headers)
-
-    def _exchange(
-        self, method: str, path: str, body: Any, headers: Mapping[str, str]
-    ) -> urllib3.BaseHTTPResponse:
+        encoded = None if body is None else json.dumps(body).encode()
         try:
-            return self._pool.request(
-                method,
-                self._base_url + path,
-                body=None if body is None else json.dumps(body).encode(),
-                headers={
-                    "Content-Type": "application/json",
-                    "X-PREFECT-API-VERSION": API_VERSION,
-                    **headers,
-                },
-            )
+            return self._pool.request(method, self._base_url + path, body=encoded, headers=headers)
         except urllib3.exceptions.HTTPError as error:
             raise ApiError(f"{method} {path}", None, str(error)) from error
 
@@ -144,14 +142,16 @@ class _CsrfToken:
         self._lock = threading.Lock()
         self.headers: Mapping[str, str] = {}
 
-    def fetch(self, exchange: Callable[..., Any], *, after: Mapping[str, str]) -> None:
-        """Replace the refused headers ``after``, unless another thread already has."""
+    def fetch(
+        self, request: Callable[..., Any], *, refused: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """Return new headers for the refused ones, unless another thread has fetched them."""
         with self._lock:
-            if self.headers is not after:
-                return
-            answer = exchange("GET", f"/csrf-token?client={self._client}", None, {})
-            if answer.status == 200:
-                self.headers = {
-                    "Prefect-Csrf-Token": json.loads(answer.data)["token"],
-                    "Prefect-Csrf-Client": self._client,
-                }
+            if self.headers is refused:
+                answer = request("GET", f"/csrf-token?client={self._client}", None, {})
+                if answer.status == 200:
+                    self.headers = {
+                        "Prefect-Csrf-Token": json.loads(answer.data)["token"],
+                        "Prefect-Csrf-Client": self._client,
+                    }
+            return self.headers

@@ -1,0 +1,114 @@
+"""The deployed loop: a real Prefect, the stock CDK command line, the stack's own schedule.
+
+The server wants an auth string and CSRF tokens, so that the secret's way is tested too: from
+Secrets Manager to the functions, and by ECS into the containers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from local.loop import FINAL, Loop, Row, deployed_loop
+
+AUTH_STRING = "admin:canary-password"
+PATIENCE_SECONDS = 180
+KWARGS = {
+    "cpu": 2048,
+    "memory": 8192,
+    "containerDefinitions": [{"environment": [{"name": "GREETING", "value": "from S3"}]}],
+}
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    with deployed_loop(
+        tmp_path_factory.mktemp("loop"),
+        auth_string=AUTH_STRING,
+        server_settings={"PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true"},
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def runs(loop: Loop) -> dict[str, Row]:
+    """Run every flow once, one of them ahead of time; return how each ended."""
+    deployments = loop.deploy_flows("hello", "needs_more", "fails_on_purpose", "is_killed")
+    loop.drop_kwargs("needs-more", deployments["needs-more"]["flow_id"], KWARGS)
+    now = datetime.now(UTC)
+    ids = {
+        name: loop.schedule(deployments[name], now)
+        for name in ("needs-more", "fails-on-purpose", "is-killed")
+    }
+    ids["hello"] = loop.schedule(deployments["hello"], now + timedelta(seconds=15))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        rows = loop.rows(ids.values())
+        if all(row.state in FINAL for row in rows) or time.monotonic() > deadline:
+            return dict(zip(ids, rows, strict=True))
+        time.sleep(1)
+
+
+def test_every_run_ends_as_its_flow_does(runs: dict[str, Row]) -> None:
+    assert {name: row.state for name, row in runs.items()} == {
+        "hello": "COMPLETED",
+        "needs-more": "COMPLETED",
+        "fails-on-purpose": "FAILED",
+        "is-killed": "CRASHED",
+    }
+
+
+def test_a_run_scheduled_ahead_never_starts_early(runs: dict[str, Row]) -> None:
+    delay = runs["hello"].delay
+    assert delay is not None
+    assert delay >= 0
+
+
+def test_every_run_has_one_task(loop: Loop, runs: dict[str, Row]) -> None:
+    started = [task["startedBy"] for task in loop.tasks()]
+    assert sorted(started) == sorted(row.id for row in runs.values())
+
+
+def test_a_kwargs_file_sizes_the_task_and_sets_its_environment(
+    loop: Loop, runs: dict[str, Row]
+) -> None:
+    row = runs["needs-more"]
+    assert row.size == "2048 / 8192"
+    assert any("GREETING=from S3" in line for line in loop.logs(row.id))
+
+
+def test_a_killed_container_is_told_with_its_exit_code(loop: Loop, runs: dict[str, Row]) -> None:
+    state = loop.api.get(f"/flow_runs/{runs['is-killed'].id}")["state"]
+    assert "container 'prefect' exited with code 137" in state["message"]
+
+
+def test_the_pool_is_ready_with_the_agent_online(loop: Loop, runs: dict[str, Row]) -> None:
+    assert loop.api.get("/work_pools/fargate")["status"] == "READY"
+    (worker,) = loop.api.post("/work_pools/fargate/workers/filter", {})
+    assert (worker["name"], worker["status"]) == ("fargate-agent", "ONLINE")
+
+
+def test_the_containers_output_is_in_the_stacks_log_group(loop: Loop, runs: dict[str, Row]) -> None:
+    logs = loop.cloud.client("logs")
+    events = logs.filter_log_events(logGroupName=loop.outputs["TaskLogs"])["events"]
+    assert any("GREETING=from S3" in event["message"] for event in events)
+
+
+def test_the_secret_is_in_no_message_log_or_task(loop: Loop, runs: dict[str, Row]) -> None:
+    logs = loop.cloud.client("logs")
+    groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    written = [
+        event["message"]
+        for group in groups
+        for event in logs.filter_log_events(logGroupName=group)["events"]
+    ]
+    assert written
+    ecs = loop.cloud.client("ecs")
+    definitions = [
+        ecs.describe_task_definition(taskDefinition=task["taskDefinitionArn"])
+        for task in loop.tasks()
+    ]
+    assert "canary-password" not in str([written, definitions, loop.tasks()])

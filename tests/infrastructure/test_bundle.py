@@ -1,0 +1,81 @@
+"""The bundle that ships: pure Python, small, complete, and equal for equal sources."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from infra.bundling import build
+from infra.fargate_agent import runtime_settings
+from tests.support.stack_template import config
+
+MAX_ZIPPED = 2_000_000
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("bundle")
+    build(target, json.dumps(runtime_settings(config())))
+    return target
+
+
+def test_it_is_small(bundle: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for file in bundle.rglob("*"):
+            zipped.write(file, file.relative_to(bundle))
+    assert archive.stat().st_size < MAX_ZIPPED
+
+
+def test_it_is_pure_python(bundle: Path) -> None:
+    assert [str(file) for file in bundle.rglob("*.so")] == []
+    assert list(bundle.rglob("__pycache__")) == []
+
+
+@pytest.mark.parametrize("function", ["poll", "dispatch", "watch"])
+def test_a_handler_imports_with_boto3_and_nothing_else_beside_it(
+    bundle: Path, function: str
+) -> None:
+    """Python without its site-packages has what Lambda has, once boto3's packages are added."""
+    shown = "import sys, fargate_agent.{0} as m; print(m.__file__, *sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _WITH_BOTO3 + shown.format(function)],
+        env={"BUNDLE": str(bundle), "SITE": _site_packages()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    path, *modules = done.stdout.split()
+    assert path.startswith(str(bundle))
+    assert not {"prefect", "pydantic", "httpx", "aws_cdk", "aws_xray_sdk"} & set(modules)
+
+
+def test_the_settings_are_in_it(bundle: Path) -> None:
+    settings = json.loads((bundle / "fargate_agent" / "settings.json").read_text())
+    assert settings["work_pool"] == "fargate"
+    assert settings["poll_interval_seconds"] == 10
+
+
+def _site_packages() -> str:
+    return next(path for path in sys.path if path.endswith("site-packages"))
+
+
+# Only what Lambda's runtime brings may come from this machine's packages.
+_WITH_BOTO3 = """
+import importlib.machinery, os, sys
+runtime = {"boto3", "botocore", "s3transfer", "dateutil", "six", "jmespath"}
+class Runtime(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if path is None and name in runtime:
+            return importlib.machinery.PathFinder.find_spec(name, [os.environ["SITE"]])
+        return None
+sys.path.insert(0, os.environ["BUNDLE"])
+sys.meta_path.append(Runtime)
+"""

@@ -1,0 +1,258 @@
+"""What the template must say, whatever else CDK writes into it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aws_cdk.assertions import Match, Template
+
+from tests.support.stack_template import (
+    SECRET,
+    Deployed,
+    config,
+    default_template,
+    of_type,
+    synthesize,
+)
+
+GIVEN = {
+    "cluster": "arn:aws:ecs:us-east-1:123456789012:cluster/shared",
+    "executionRoleArn": "arn:aws:iam::123456789012:role/execution",
+    "taskRoleArn": "arn:aws:iam::123456789012:role/task",
+    "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
+    "containerDefinitions": [{"logConfiguration": {"logDriver": "awsfirelens"}}],
+}
+
+
+@pytest.fixture(scope="module")
+def template() -> Template:
+    return Template.from_json(default_template())
+
+
+def properties(resource: dict[str, Any]) -> dict[str, Any]:
+    return dict(resource["Properties"])
+
+
+def test_functions_are_small_arm64_and_on_the_newest_python(template: Template) -> None:
+    template.resource_count_is("AWS::Lambda::Function", 3)
+    template.all_resources_properties(
+        "AWS::Lambda::Function",
+        {"Architectures": ["arm64"], "MemorySize": 256, "Runtime": "python3.14"},
+    )
+
+
+def test_no_function_has_reserved_concurrency(template: Template) -> None:
+    # A throttled tick would be hidden for the queue's whole visibility timeout.
+    template.all_resources_properties(
+        "AWS::Lambda::Function", {"ReservedConcurrentExecutions": Match.absent()}
+    )
+
+
+def test_every_function_has_a_log_group_with_retention(template: Template) -> None:
+    template.resource_count_is("AWS::Logs::LogGroup", 4)  # and one for the tasks
+    template.all_resources_properties("AWS::Logs::LogGroup", {"RetentionInDays": 30})
+    template.all_resources_properties(
+        "AWS::Lambda::Function", {"LoggingConfig": {"LogGroup": Match.any_value()}}
+    )
+
+
+def test_no_environment_comes_near_lambdas_limit() -> None:
+    deployed = Deployed(default_template())
+    for name in ("poll", "dispatch"):
+        assert len(json.dumps(deployed.environment(name))) < 3000
+
+
+def test_the_runs_queue_is_fifo_with_a_fifo_dead_letter_queue(template: Template) -> None:
+    template.has_resource_properties(
+        "AWS::SQS::Queue",
+        {
+            "FifoQueue": True,
+            "DeduplicationScope": "messageGroup",
+            "FifoThroughputLimit": "perMessageGroupId",
+            "ContentBasedDeduplication": False,
+            "RedrivePolicy": {"maxReceiveCount": 100},
+            "MessageRetentionPeriod": 14 * 24 * 3600,
+        },
+    )
+
+
+@pytest.mark.parametrize("function", ["poll", "dispatch", "watch"])
+def test_a_queue_hides_messages_longer_than_its_function_runs(function: str) -> None:
+    template = default_template()
+    id, resource = Deployed(template).function(function)
+    (mapping,) = (
+        m["Properties"]
+        for m in of_type(template, "AWS::Lambda::EventSourceMapping").values()
+        if m["Properties"]["FunctionName"] == {"Ref": id}
+    )
+    queue = template["Resources"][mapping["EventSourceArn"]["Fn::GetAtt"][0]]["Properties"]
+    assert queue["VisibilityTimeout"] >= resource["Properties"]["Timeout"]
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_every_queue_is_encrypted_and_takes_tls_only(template: Template) -> None:
+    template.all_resources_properties("AWS::SQS::Queue", {"SqsManagedSseEnabled": True})
+    policies = template.find_resources("AWS::SQS::QueuePolicy").values()
+    for policy in policies:
+        statements = policy["Properties"]["PolicyDocument"]["Statement"]
+        assert {"aws:SecureTransport": "false"} in [
+            s.get("Condition", {}).get("Bool") for s in statements
+        ]
+    assert len(policies) == len(template.find_resources("AWS::SQS::Queue"))
+
+
+def test_the_kwargs_bucket_is_private_versioned_tls_only_and_kept(template: Template) -> None:
+    template.has_resource(
+        "AWS::S3::Bucket",
+        {
+            "DeletionPolicy": "Retain",
+            "Properties": {
+                "VersioningConfiguration": {"Status": "Enabled"},
+                "PublicAccessBlockConfiguration": {
+                    "BlockPublicAcls": True,
+                    "BlockPublicPolicy": True,
+                    "IgnorePublicAcls": True,
+                    "RestrictPublicBuckets": True,
+                },
+            },
+        },
+    )
+    (policy,) = template.find_resources("AWS::S3::BucketPolicy").values()
+    conditions = [
+        statement["Condition"]
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny"
+    ]
+    assert {"Bool": {"aws:SecureTransport": "false"}} in conditions
+
+
+def test_the_schedule_fires_every_minute_and_failures_are_not_retried(template: Template) -> None:
+    template.has_resource_properties(
+        "AWS::Scheduler::Schedule",
+        {
+            "ScheduleExpression": "rate(1 minute)",
+            "State": "ENABLED",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "Target": {"RetryPolicy": {"MaximumRetryAttempts": 0}},
+        },
+    )
+
+
+def test_a_disabled_agent_does_not_poll() -> None:
+    template = Template.from_json(synthesize(config(agent={"enabled": False})))
+    template.has_resource_properties("AWS::Scheduler::Schedule", {"State": "DISABLED"})
+
+
+def test_an_interval_of_minutes_sets_the_schedule_and_needs_no_ticks() -> None:
+    template = Template.from_json(synthesize(config(agent={"poll_interval_seconds": 300})))
+    template.has_resource_properties(
+        "AWS::Scheduler::Schedule", {"ScheduleExpression": "rate(5 minutes)"}
+    )
+    template.resource_count_is("AWS::Lambda::EventSourceMapping", 2)
+
+
+def test_stopped_tasks_of_the_agents_cluster_reach_watch(template: Template) -> None:
+    (cluster,) = template.find_resources("AWS::ECS::Cluster")
+    template.has_resource_properties(
+        "AWS::Events::Rule",
+        {
+            "EventPattern": {
+                "source": ["aws.ecs"],
+                "detail-type": ["ECS Task State Change"],
+                "detail": {
+                    "clusterArn": [{"Fn::GetAtt": [cluster, "Arn"]}],
+                    "lastStatus": ["STOPPED"],
+                },
+            }
+        },
+    )
+
+
+def test_the_network_costs_nothing_when_idle_and_lets_nothing_in(template: Template) -> None:
+    template.resource_count_is("AWS::EC2::NatGateway", 0)
+    template.resource_count_is("AWS::EC2::VPCEndpoint", 0)
+    template.resource_count_is("AWS::EC2::Subnet", 2)
+    template.has_resource_properties(
+        "AWS::EC2::SecurityGroup",
+        {
+            "SecurityGroupIngress": Match.absent(),
+            "SecurityGroupEgress": [Match.object_like({"CidrIp": "0.0.0.0/0"})],
+        },
+    )
+    template.resource_count_is("AWS::EC2::SecurityGroupIngress", 0)
+
+
+def test_what_the_settings_name_is_not_made() -> None:
+    template = Template.from_json(synthesize(config(ecs={"kwargs": GIVEN})))
+    for kind in ("AWS::ECS::Cluster", "AWS::EC2::VPC", "AWS::EC2::SecurityGroup"):
+        template.resource_count_is(kind, 0)
+    template.resource_count_is("AWS::Logs::LogGroup", 3)
+    template.resource_count_is("AWS::IAM::Role", 4)  # three functions, one schedule
+    dispatch = Deployed(template.to_json()).environment("dispatch")
+    assert json.loads(dispatch["STACK_KWARGS"]) == {}
+
+
+def test_named_roles_and_clusters_are_what_dispatch_may_use() -> None:
+    others = {
+        "kwargs": GIVEN,
+        "allowed_roles": ["arn:aws:iam::123456789012:role/etl"],
+        "allowed_clusters": ["arn:aws:ecs:us-east-1:123456789012:cluster/gpu"],
+    }
+    deployed = Deployed(synthesize(config(ecs=others)))
+    _, function = deployed.function("dispatch")
+    (role, _) = function["Properties"]["Role"]["Fn::GetAtt"]
+    by_action = {str(s["Action"]): s for s in deployed.role_statements(role)}
+    assert by_action["iam:PassRole"]["Resource"] == [
+        GIVEN["executionRoleArn"],
+        GIVEN["taskRoleArn"],
+        *others["allowed_roles"],
+    ]
+    assert by_action["ecs:RunTask"]["Condition"] == {
+        "ArnEquals": {"ecs:cluster": [GIVEN["cluster"], *others["allowed_clusters"]]}
+    }
+
+
+def test_a_bucket_of_the_users_own_is_imported() -> None:
+    settings = config(external_kwargs={"bucket": "team-kwargs", "prefix": "flows"})
+    template = synthesize(settings)
+    assert of_type(template, "AWS::S3::Bucket") == {}
+    dispatch = Deployed(template).environment("dispatch")
+    assert dispatch["KWARGS_BUCKET"] == "team-kwargs"
+
+
+def test_the_execution_role_may_read_the_api_key_and_no_other_secret(template: Template) -> None:
+    statements = [
+        statement
+        for id, policy in template.find_resources("AWS::IAM::Policy").items()
+        if "ExecutionRole" in id
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Action"] == "secretsmanager:GetSecretValue"
+    ]
+    assert [statement["Resource"] for statement in statements] == [SECRET]
+
+
+def test_the_outputs_name_what_a_user_looks_for(template: Template) -> None:
+    assert set(template.to_json()["Outputs"]) == {
+        "Cluster",
+        "DeadLetters",
+        "DispatchFunction",
+        "ExecutionRole",
+        "KwargsBucket",
+        "PollFunction",
+        "RunsQueue",
+        "TaskLogs",
+        "TaskRole",
+        "WatchFunction",
+    }
+
+
+def test_two_agents_stand_side_by_side() -> None:
+    names = [
+        synthesize(config(agent={"name": name}))["Resources"].keys() for name in ("one", "two")
+    ]
+    assert names[0] == names[1]  # nothing is named by hand, so the stacks do not collide
+    assert "FunctionName" not in json.dumps(
+        [properties(f) for f in of_type(default_template(), "AWS::Lambda::Function").values()]
+    )
