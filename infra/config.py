@@ -17,8 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs, KwargsModel, did_you_mean
-
-_OVERRIDE = re.compile(r"[a-z][a-z_]*(\.[a-z][a-zA-Z_]*)+")
+from infra import flags
 
 NOT_YET = {
     "agent.labels": "it belongs to Prefect 1",
@@ -133,14 +132,14 @@ class AgentConfig(_Section):
     external_kwargs: ExternalKwargsSection = ExternalKwargsSection()
 
 
-def load(path: Path, overrides: Mapping[str, Any]) -> AgentConfig:
+def load(path: Path, context: Mapping[str, Any]) -> AgentConfig:
     """Read the settings.
 
     Parameters
     ----------
     path
         The TOML file.
-    overrides
+    context
         The CDK context; what looks like ``section.key`` overrides that key of the file.
 
     Raises
@@ -152,22 +151,36 @@ def load(path: Path, overrides: Mapping[str, Any]) -> AgentConfig:
         raw = tomllib.loads(path.read_text())
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; name one with -c agent=FILE") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
-    _refuse_unfinished(raw, str(path))
-    dotted = {key: value for key, value in overrides.items() if _OVERRIDE.fullmatch(key)}
-    for key, value in dotted.items():
-        _refuse_unfinished(_nested(key, value), "-c")
-        _override(raw, key, value)
+    _refuse_unfinished(raw, f"{path}: ")
+    model = kwargs_model()
+    given = flags.settings_among(context)
+    for key, value in given.items():
+        _refuse_unfinished(flags.nested(key, value), "-c ")
+        section, _, name = key.rpartition(".")
+        in_kwargs = section == "ecs.kwargs"
+        as_text = model.is_text(name) if in_kwargs else flags.wants_text(AgentConfig, key)
+        try:
+            read = flags.read(value, as_text=as_text)
+            flags.apply(raw, key, read)
+            if in_kwargs:
+                model.split({name: read}, "-c ecs.kwargs")
+        except (ValueError, PermanentError) as error:
+            raise ConfigError(f"-c {key}: {error}") from error
     try:
         config = AgentConfig.model_validate(raw)
         split_kwargs(config, str(path))
     except ValidationError as error:
-        sources = {tuple(key.split(".")): f"-c {key}" for key in dotted}
-        raise ConfigError("\n".join(_explain(error, str(path), sources))) from error
+        raise ConfigError("\n".join(_explain(error, str(path), list(given)))) from error
     except PermanentError as error:
         raise ConfigError(str(error)) from error
     return config
+
+
+def kwargs_model() -> KwargsModel:
+    """Return botocore's model of the kwargs; no call is made, so any region does."""
+    return KwargsModel(boto3.client("ecs", region_name="us-east-1"))
 
 
 def split_kwargs(config: AgentConfig, path: str = "agent.toml") -> Kwargs:
@@ -178,9 +191,7 @@ def split_kwargs(config: AgentConfig, path: str = "agent.toml") -> Kwargs:
     PermanentError
         A key or value is not one of ECS's, by botocore's model of it.
     """
-    # Only the model is used; no call is made, so any region does.
-    model = KwargsModel(boto3.client("ecs", region_name="us-east-1"))
-    kwargs = model.split(config.ecs.kwargs, f"{path}: ecs.kwargs")
+    kwargs = kwargs_model().split(config.ecs.kwargs, f"{path}: ecs.kwargs")
     if kwargs.request.get("launchType", "FARGATE") != "FARGATE":
         raise PermanentError(
             f"{path}: ecs.kwargs: launchType: this version launches on FARGATE. Remove it."
@@ -188,69 +199,51 @@ def split_kwargs(config: AgentConfig, path: str = "agent.toml") -> Kwargs:
     return kwargs
 
 
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return dict(value)
-
-
 def _refuse_unfinished(raw: Mapping[str, Any], source: str) -> None:
     for key, about in NOT_YET.items():
-        value: Any = raw
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if value is not None:
-            raise ConfigError(f"{source}: {key}: not in this version ({about}). Remove it.")
-    version = (raw.get("prefect") or {}).get("version")
-    launch_type = (raw.get("ecs") or {}).get("launch_type")
-    if version in (1, 2, "1", "2"):
-        raise ConfigError(f"{source}: prefect.version: this version of the agent serves Prefect 3.")
+        if _at(raw, key) is not None:
+            raise ConfigError(f"{source}{key}: not in this version ({about}). Remove it.")
+    if str(_at(raw, "prefect.version")) in ("1", "2"):
+        raise ConfigError(f"{source}prefect.version: this version of the agent serves Prefect 3.")
+    launch_type = _at(raw, "ecs.launch_type")
     if launch_type in ("FARGATE_SPOT", "EC2", "EXTERNAL"):
         raise ConfigError(
-            f"{source}: ecs.launch_type: {launch_type} is not in this version; use FARGATE."
+            f"{source}ecs.launch_type: {launch_type} is not in this version; use FARGATE."
         )
 
 
-def _override(raw: dict[str, Any], key: str, text: Any) -> None:
-    *sections, name = key.split(".")
-    table = raw
-    for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"-c {key}: {section} is not a table")
-    table[name] = _scalar(key, str(text))
+def _at(raw: Any, key: str) -> Any:
+    for part in key.split("."):
+        raw = raw.get(part) if isinstance(raw, Mapping) else None
+    return raw
 
 
-def _scalar(key: str, text: str) -> Any:
-    """Read an override as TOML would, but as a string where the key wants one."""
-    section, _, name = key.partition(".")
-    model = AgentConfig.model_fields.get(section)
-    fields = getattr(model.annotation, "model_fields", {}) if model else {}
-    if name in fields and fields[name].annotation not in (int, bool):
-        return text
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _explain(
-    error: ValidationError, path: str, sources: Mapping[tuple[str, ...], str]
-) -> Iterator[str]:
+def _explain(error: ValidationError, path: str, given: list[str]) -> Iterator[str]:
     for problem in error.errors():
-        place = tuple(str(part) for part in problem["loc"])
-        given = (flag for key, flag in sources.items() if key[: len(place)] == place)
-        where = next(given, None) or f"{path}: {'.'.join(place)}"
-        if problem["type"] == "extra_forbidden":
+        place = [str(part) for part in problem["loc"]]
+        key = ".".join(place)
+        flag = next((g for g in given if g == key or g.startswith(f"{key}.")), None)
+        unknown = problem["type"] == "extra_forbidden"
+        where = f"-c {flag}" if flag == key or (flag and unknown) else f"{path}: {key}"
+        if unknown:
             yield f"{where}: no such setting. {did_you_mean(place[-1], _siblings(place))}"
+        elif problem["type"] == "missing" and len(place) == 1:
+            yield f"{path}: the table [{key}] is missing. Add it; the shipped agent.toml shows it."
         elif problem["type"] == "missing":
-            yield f"{where}: must be set, in the file or with -c {'.'.join(place)}=VALUE"
+            yield f"{where}: must be set, in the file or with -c {key}=VALUE"
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            yield f"{where}: {message}; it is {problem['input']!r}"
+            yield f"{where}: {message}{_shown(place, problem['input'])}"
 
 
-def _siblings(place: tuple[str, ...]) -> list[str]:
+def _shown(place: list[str], value: Any) -> str:
+    """Repeat a bad value, but neither whole tables nor what may be a secret."""
+    if isinstance(value, dict) or place[-1].endswith("_secret") or "env" in place:
+        return ""
+    return f"; it is {value!r}"
+
+
+def _siblings(place: list[str]) -> list[str]:
     fields: Any = AgentConfig.model_fields
     for part in place[:-1]:
         fields = fields[part].annotation.model_fields

@@ -57,6 +57,13 @@ class KwargsModel:
         self._definition = _input(ecs, "RegisterTaskDefinition")
         self._request = _input(ecs, "RunTask")
 
+    def is_text(self, key: str) -> bool:
+        """Tell whether a key's value is a string."""
+        for shape in (self._definition, self._request):
+            if key in shape.members:
+                return str(shape.members[key].type_name) == "string"
+        return False
+
     def split(self, kwargs: Mapping[str, Any], source: str) -> Kwargs:
         """Validate kwargs and split them between the two calls and the flow's container.
 
@@ -120,9 +127,12 @@ def _input(ecs: ECSClient, operation: str) -> StructureShape:
 
 
 def _problems(params: Mapping[str, Any], shape: StructureShape) -> str:
-    report = ParamValidator().validate(params, shape)
-    # A value may be a secret: the error names its place and type only.
-    return re.sub(r"value: .*?, (?=type:|valid)", "", " ".join(report.generate_report().split()))
+    return without_values(ParamValidator().validate(params, shape).generate_report())
+
+
+def without_values(report: str) -> str:
+    """Keep of botocore's validation errors the places and types: a value may be a secret."""
+    return re.sub(r"value: .*?, (?=type: <class '|valid min)", "", " ".join(report.split()))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -179,8 +189,8 @@ def _parse(body: bytes, url: str) -> dict[str, Any]:
             f"{url}: line {error.lineno}, column {error.colno}: is not JSON: {error.msg}. "
             "Correct the file."
         ) from error
-    except _DuplicateKey as error:
-        raise PermanentError(f"{url}: the key {error} is written twice. Keep one.") from error
+    except ValueError as error:
+        raise PermanentError(f"{url}: {error}. Correct the file.") from error
     except RecursionError as error:
         raise PermanentError(f"{url}: is nested too deeply. Correct the file.") from error
     if not isinstance(parsed, dict):
@@ -191,14 +201,10 @@ def _parse(body: bytes, url: str) -> dict[str, Any]:
     return parsed
 
 
-class _DuplicateKey(ValueError):
-    pass
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, value in pairs:
         if key in made:
-            raise _DuplicateKey(repr(key))
+            raise ValueError(f"the key {key!r} is written twice")
         made[key] = value
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fargate_agent.agent import Agent
@@ -14,9 +14,6 @@ COMMAND = ["prefect", "flow-run", "execute"]
 
 CLAIM_ENV = "FARGATE_AGENT_CLAIM_ID"
 """Names the claim a task was started for, in the container and in ECS's events of it."""
-
-ESSENTIAL_ENV = frozenset({"PREFECT__FLOW_RUN_ID", CLAIM_ENV})
-"""What tells which run a task is of; no user's variable replaces it."""
 
 
 def render_overrides(
@@ -41,6 +38,7 @@ def render_overrides(
         for container in layer.get("containerOverrides", []):
             name = container.get("name") or container_name
             containers[name] = _over(containers.get(name, {"name": name}), container)
+    _identify(containers[container_name], run)
     return {**merged, "containerOverrides": list(containers.values())}
 
 
@@ -53,10 +51,10 @@ def _asked_by_job(job: Mapping[str, Any], container_name: str) -> dict[str, Any]
         for container in containers:
             container.update({size: int(container[size])} if size in container else {})
     for container in containers:
-        container.setdefault("name", container_name)
-        # The job configuration has these two itself, and they are rendered from there.
-        container.pop("environment", None)
-        container.pop("command", None)
+        if container.setdefault("name", container_name) == container_name:
+            # The job configuration has these two itself, and they are rendered from there.
+            container.pop("environment", None)
+            container.pop("command", None)
     return {**asked, "containerOverrides": containers}
 
 
@@ -85,7 +83,7 @@ def _told_by_agent(
                 "environment": [
                     {"name": name, "value": value}
                     for name, value in _environment(run, job, agent).items()
-                    if name in ESSENTIAL_ENV or name not in written
+                    if name not in written
                 ],
             }
         ]
@@ -109,16 +107,13 @@ def _environment(run: FlowRun, job: Mapping[str, Any], agent: Agent) -> dict[str
     """
     base = {
         "PREFECT_API_URL": agent.api_url,
-        "PREFECT__FLOW_RUN_ID": run.id,
         "PREFECT__WORKER_NAME": agent.name,
         "PREFECT__FLOW_ID": run.flow_id,
         "PREFECT__FLOW_NAME": run.flow_name,
         "PREFECT__DEPLOYMENT_ID": run.deployment_id,
         "PREFECT__DEPLOYMENT_NAME": run.deployment_name,
-        CLAIM_ENV: run.claim_id,
     }
-    essential = {name: base[name] for name in ESSENTIAL_ENV}
-    env = {**base, **agent.env, **(job.get("env") or {}), **essential}
+    env = {**base, **agent.env, **(job.get("env") or {})}
     return {name: str(value) for name, value in env.items() if value is not None}
 
 
@@ -127,16 +122,16 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**below, **above, "name": below["name"]}
     entries = [*below.get("environment", []), *above.get("environment", [])]
     if entries:
-        merged["environment"] = list(_by_name(entries).values())
+        merged["environment"] = list({entry["name"]: entry for entry in entries}.values())
     return merged
 
 
-def _by_name(entries: Iterable[Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
-    named: dict[str, Mapping[str, str]] = {}
-    for entry in entries:
-        if not (entry["name"] in ESSENTIAL_ENV and entry["name"] in named):
-            named[entry["name"]] = entry
-    return named
+def _identify(container: dict[str, Any], run: FlowRun) -> None:
+    """Tell the container which run it is of; no layer's variable replaces that."""
+    identity = {"PREFECT__FLOW_RUN_ID": run.id, CLAIM_ENV: run.claim_id}
+    others = [e for e in container["environment"] if e["name"] not in identity]
+    told = [{"name": name, "value": value} for name, value in identity.items()]
+    container["environment"] = [*told, *others]
 
 
 def present(mapping: Mapping[str, Any]) -> dict[str, Any]:

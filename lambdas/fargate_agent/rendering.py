@@ -192,7 +192,7 @@ def _tags(
 
 def _tag_text(text: str, length: int) -> str:
     """Keep what AWS allows in a tag: letters, digits, spaces and ``_.:/=+-@``."""
-    return re.sub(r"[^\w\s.:/=+\-@]", "-", text)[:length]
+    return re.sub(r"[^\w .:/=+\-@]", "-", text)[:length]
 
 
 def _merge(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class FlowRun:
         try:
             fields = json.loads(body)
             return cls(**{**fields, "scheduled_time": parse_time(fields["scheduled_time"])})
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"not a flow run message: {error}: {body[:200]!r}") from error
 
 

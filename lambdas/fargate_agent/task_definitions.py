@@ -108,7 +108,8 @@ class TaskDefinitions:
 
     def forget(self, arn: str) -> None:
         """Drop a revision from memory, for ECS says that it is no longer active."""
-        self._known = {digest: held for digest, held in self._known.items() if held != arn}
+        with self._registering:
+            self._known = {digest: held for digest, held in self._known.items() if held != arn}
 
     def _find(self, family: str, digest: str) -> Revision | None:
         try:

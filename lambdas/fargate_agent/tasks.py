@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError, ParamValidationError
 
 from fargate_agent.errors import PermanentError
+from fargate_agent.kwargs import without_values
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
@@ -90,10 +91,10 @@ def run_task(
             startedBy=flow_run_id,
         )
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code == "ConflictException":
+        detail = error.response["Error"]
+        if detail["Code"] == "ConflictException":
             return _task(error.response["resourceIds"][0])  # type: ignore[typeddict-item]
-        if "inactive" in error.response["Error"].get("Message", "").lower():
+        if detail["Code"] == "ClientException" and "inactive" in detail.get("Message", "").lower():
             raise InactiveDefinition(definition_arn) from error
         raise
     if answer["tasks"]:
@@ -115,7 +116,8 @@ def _task(arn: str) -> Task:
 def classify(error: Exception) -> Exception:
     """Return the error as a :class:`PermanentError` where another try cannot help."""
     if isinstance(error, ParamValidationError):
-        return PermanentError(f"ECS would refuse the request: {error}. Correct the values named.")
+        problems = without_values(str(error))
+        return PermanentError(f"ECS would refuse the request: {problems}. Correct what is named.")
     if not isinstance(error, ClientError):
         return error
     detail = error.response["Error"]

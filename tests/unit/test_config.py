@@ -136,7 +136,7 @@ def test_an_unknown_key_names_the_nearest_known_one(text: str, message: str):
         ("[agent]\nenabled = 1\n", "agent.enabled: Input should be a valid boolean; it is 1"),
         ("[agent]\nname = 5\n", "agent.name: Input should be a valid string; it is 5"),
         ("[agent]\nname = '5'\n", "agent.name: String should match pattern "),
-        ("[agent]\nenv = { A = 1 }\n", "agent.env.A: Input should be a valid string; it is 1"),
+        ("[agent]\nenv = { A = 1 }\n", "agent.env.A: Input should be a valid string"),
         ("[agent]\npoll_interval_seconds = '10'\n", "agent.poll_interval_seconds: Input should be"),
         ("work_queues = 'one'\n", "prefect.work_queues: Input should be a valid list; it is 'one'"),
         ("work_queues = [1]\n", "prefect.work_queues.0: Input should be a valid string; it is 1"),

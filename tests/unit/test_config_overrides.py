@@ -53,7 +53,7 @@ def test_ecs_kwargs_are_overridden_key_by_key():
         text, {"ecs.kwargs.memory": "4096", "ecs.kwargs.cluster": "etl", "ecs.kwargs.family": "f-1"}
     )
 
-    assert config.ecs.kwargs == {"cpu": 512, "memory": 4096, "cluster": "etl", "family": "f-1"}
+    assert config.ecs.kwargs == {"cpu": 512, "memory": "4096", "cluster": "etl", "family": "f-1"}
 
 
 def test_ecs_kwargs_are_overridden_at_any_depth():
@@ -150,7 +150,7 @@ def test_a_key_that_is_not_in_this_version_is_refused_by_name(key: str):
 
     assert refusal(f"{key} = 'x'\n") == f"FILE: {message}"
     if "." in key:
-        assert refusal(overrides={key: "x"}) == f"-c: {message}"
+        assert refusal(overrides={key: "x"}) == f"-c {message}"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_an_older_prefect_is_refused_by_name(version: str):
     message = "prefect.version: this version of the agent serves Prefect 3."
 
     assert refusal(f"{VALID}version = {version}\n") == f"FILE: {message}"
-    assert refusal(overrides={"prefect.version": version.strip("'")}) == f"-c: {message}"
+    assert refusal(overrides={"prefect.version": version.strip("'")}) == f"-c {message}"
 
 
 @pytest.mark.parametrize("launch_type", ["FARGATE_SPOT", "EC2", "EXTERNAL"])
@@ -182,4 +182,56 @@ def test_another_launch_type_is_refused_by_name(launch_type: str):
     message = f"ecs.launch_type: {launch_type} is not in this version; use FARGATE."
 
     assert refusal(f"{VALID}[ecs]\nlaunch_type = '{launch_type}'\n") == f"FILE: {message}"
-    assert refusal(overrides={"ecs.launch_type": launch_type}) == f"-c: {message}"
+    assert refusal(overrides={"ecs.launch_type": launch_type}) == f"-c {message}"
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "found"),
+    [
+        ("prefect.version", "3", 3),
+        ("prefect.work_queues", '["fast", "slow"]', ["fast", "slow"]),
+        ("agent.enabled", False, False),
+    ],
+)
+def test_numbers_lists_and_typed_context_are_read_as_such(flag: str, value: Any, found: Any):
+    section, _, key = flag.partition(".")
+
+    assert read(overrides={flag: value}).model_dump()[section][key] == found
+
+
+def test_a_variable_of_any_name_is_text():
+    config = read(overrides={"agent.env.LOG_LEVEL": "DEBUG", "agent.env.a1": "5"})
+
+    assert config.agent.env == {"LOG_LEVEL": "DEBUG", "a1": "5"}
+
+
+def test_kwargs_that_are_text_stay_text():
+    config = read(overrides={"ecs.kwargs.platformVersion": "1.4", "ecs.kwargs.family": "5"})
+
+    assert config.ecs.kwargs == {"platformVersion": "1.4", "family": "5"}
+
+
+def test_a_bad_kwarg_names_its_flag():
+    assert refusal(overrides={"ecs.kwargs.cpuu": "5"}).startswith("-c ecs.kwargs.cpuu: ")
+
+
+def test_an_innocent_flag_is_not_blamed():
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:x-AbCdEf"
+    text = f"{VALID}api_key_secret = '{arn}'\nauth_string_secret = '{arn}'\n"
+
+    assert refusal(text, {"prefect.work_pool": "z"}) == (
+        "FILE: prefect: api_key_secret and auth_string_secret are both set: keep the first for "
+        "Prefect Cloud, the second for a self-hosted server"
+    )
+
+
+def test_a_table_that_is_none_is_refused():
+    assert refusal("prefect = 'x'\n").startswith("FILE: prefect: ")
+
+
+def test_a_missing_table_is_named():
+    assert refusal("").startswith("FILE: the table [prefect] is missing.")
+
+
+def test_a_key_pasted_for_its_arn_is_not_repeated():
+    assert "pnu_canary" not in refusal(f"{VALID}api_key_secret = 'pnu_canary'\n")

@@ -98,7 +98,7 @@ def test_what_is_not_utf_8_is_refused_with_the_byte():
 
 def test_a_key_written_twice_is_refused_at_any_depth():
     assert refusal(b'{"overrides": {"cpu": "1", "cpu": "2"}}') == (
-        f"{URL}: the key 'cpu' is written twice. Keep one."
+        f"{URL}: the key 'cpu' is written twice. Correct the file."
     )
 
 
@@ -113,3 +113,7 @@ def test_a_file_must_hold_an_object(content: bytes, kind: str):
 
 def test_a_wrong_key_is_refused_with_the_files_address():
     assert refusal(b'{"clutser": "x"}').startswith(f"{URL}: clutser: not a parameter of ")
+
+
+def test_a_number_of_too_many_digits_is_refused():
+    assert refusal(b'{"cpu": ' + b"9" * 5000 + b"}").startswith(f"{URL}: ")

@@ -13,6 +13,7 @@ from fargate_agent.orchestrators.http import (
     RETRIES,
     ApiError,
     CredentialsRefused,
+    CsrfToken,
     JsonClient,
 )
 from tests.support.scripted_server import Answer, ScriptedServer
@@ -226,3 +227,25 @@ def test_an_errors_detail_is_cut_where_it_is_long():
         client.get("/x")
 
     assert str(failure.value) == "GET /x: 404: " + "x" * 500
+
+
+def test_a_refused_key_and_a_missing_csrf_token_are_mended_in_one_call():
+    refusal = Answer(401, "{}")
+    with api(refusal, CSRF_REFUSAL, token("t1"), OK, keys=("old", "new")) as (client, server):
+        assert client.post("/a", {}) == {"ok": True}
+
+    assert server.requests[-1].headers["Authorization"] == "new"
+    assert server.requests[-1].headers["Prefect-Csrf-Token"] == "t1"
+
+
+def test_threads_that_were_refused_together_share_one_csrf_token():
+    fetched = []
+
+    def request(*_: object) -> SimpleNamespace:
+        fetched.append(1)
+        return SimpleNamespace(status=200, data=b'{"token": "t1"}')
+
+    csrf = CsrfToken()
+    refused = csrf.headers
+    assert csrf.fetch(request, refused=refused) == csrf.fetch(request, refused=refused)
+    assert len(fetched) == 1

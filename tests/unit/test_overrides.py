@@ -196,3 +196,19 @@ def test_an_override_without_a_name_is_the_flows_containers():
 
     assert override(launch, "flow")["memory"] == 512
     assert len(launch.request["overrides"]["containerOverrides"]) == 1
+
+
+@pytest.mark.parametrize("name", ESSENTIAL)
+def test_no_variable_of_the_agents_own_overrides_changes_which_run_it_is(name: str):
+    mine = overriding(**variable(name, "another"))
+
+    assert environment(agent=agent(kwargs=mine))[name] == PREFECTS[name]
+
+
+def test_a_sidecar_keeps_the_environment_and_command_of_its_override():
+    sidecar = {"name": "proxy", "command": ["listen"], **variable("PORT", "1")}
+    overrides = {"containerOverrides": [{"name": "prefect"}, sidecar]}
+
+    launch = rendered({"task_run_request": {"overrides": overrides}})
+
+    assert override(launch, "proxy") == {"command": ["listen"], "environment": {"PORT": "1"}}

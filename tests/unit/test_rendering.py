@@ -232,3 +232,7 @@ def test_more_tags_than_ecs_takes_are_cut_after_prefects_own():
 
 def test_a_tag_is_cut_to_the_length_that_ecs_takes():
     assert tags({"labels": {"k" * 200: "v" * 300}})["k" * 128] == "v" * 256
+
+
+def test_a_tag_has_no_line_breaks():
+    assert tags({"labels": {"note": "a\nb\tc d"}})["note"] == "a-b-c d"

@@ -74,6 +74,8 @@ def test_prefects_times_are_read_as_utc(text: str):
         json.dumps({**json.loads(flow_run().to_message()), "color": "red"}),
         json.dumps({**json.loads(flow_run().to_message()), "scheduled_time": "tomorrow"}),
         json.dumps({**json.loads(flow_run().to_message()), "scheduled_time": 5}),
+        '{"scheduled_time": "0001-01-01T00:00:00+14:00"}',
+        "[" * 200_000,
     ],
 )
 def test_a_foreign_message_is_refused_and_quoted(body: str):

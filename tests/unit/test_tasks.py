@@ -173,4 +173,20 @@ def test_a_request_that_botocore_refuses_is_permanent_and_names_the_value():
     assert isinstance(verdict, PermanentError)
     assert str(verdict).startswith("ECS would refuse the request: ")
     assert 'Unknown parameter in tags[0]: "valeu"' in str(verdict)
-    assert str(verdict).endswith("Correct the values named.")
+    assert str(verdict).endswith("Correct what is named.")
+
+
+def test_a_deleted_cluster_is_not_an_inactive_definition():
+    with pytest.raises(ClientError) as refusal:
+        refused("ClusterNotFoundException", "The referenced cluster was inactive.")
+
+    assert "create the cluster" in str(classify(refusal.value))
+
+
+def test_a_value_that_botocore_refuses_is_not_repeated():
+    with pytest.raises(ParamValidationError) as refusal:
+        client("ecs").run_task(taskDefinition="etl", tags=[{"key": "team", "value": ["canary"]}])
+
+    verdict = str(classify(refusal.value))
+    assert "tags[0].value" in verdict
+    assert "canary" not in verdict

@@ -84,3 +84,7 @@ def test_a_prefect_that_cannot_be_told_brings_the_event_back():
 
     with pytest.raises(ConnectionError, match="down"):
         conclude(prefect, stopped_task())  # type: ignore[arg-type]
+
+
+def test_a_pending_run_without_a_claim_is_not_crashed_by_a_task_without_one():
+    assert told(run_state("PENDING", claim_id=None), stopped_task(overrides={})) == []

@@ -69,7 +69,7 @@ class JsonClient:
         self._base_url = base_url.rstrip("/")
         self._authorization = authorization
         self._pool = urllib3.PoolManager(maxsize=16, timeout=TIMEOUT, retries=retries)
-        self._csrf = _CsrfToken()
+        self._csrf = CsrfToken()
 
     def get(self, path: str) -> Any:
         """Read a resource. Raises :class:`ApiError` as :meth:`send` does."""
@@ -93,7 +93,7 @@ class JsonClient:
         response = self._request(method, path, body, csrf)
         if response.status == 401:
             response = self._request(method, path, body, csrf, refresh=True)
-        elif response.status == 403 and b"csrf" in response.data.lower():
+        if response.status == 403 and b"csrf" in response.data.lower():
             csrf = self._csrf.fetch(self._request, refused=csrf)
             response = self._request(method, path, body, csrf)
         if response.status == 401:
@@ -131,7 +131,7 @@ class JsonClient:
             raise ApiError(f"{method} {path}", None, str(error)) from error
 
 
-class _CsrfToken:
+class CsrfToken:
     """The token of a server with CSRF protection; no call is made until such a server asks.
 
     The server keeps one token per client id, so each function instance has an id of its own.
