@@ -61,7 +61,7 @@ class Cloud:
                 "AWS_SECRET_ACCESS_KEY": "test",
                 "AWS_REGION": REGION,
                 "CDK_DISABLE_CLI_TELEMETRY": "true",
-                "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "true",
+                "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

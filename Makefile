@@ -1,0 +1,51 @@
+# Everything sets itself up: two virtual environments more than one would expect, for Prefect and
+# the AWS emulator must see their own packages only, as on their own machines.
+
+PYTHON ?= python3
+UV := .venv/bin/uv
+RUN := PYTHONPATH=.:lambdas JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=20
+
+.PHONY: help setup demo test lint bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/done .venv-prefect/done .venv-emulator/done node_modules/done ## Install what the others need
+
+demo: setup ## Play twenty flow runs through the deployed agent on this machine; KEEP=1 leaves it up
+	$(RUN) .venv/bin/python -m local.demo $(if $(KEEP),--keep)
+
+test: setup lint ## Lint, format and type checks, and all tests
+	$(RUN) .venv/bin/pytest -n 2 --dist loadgroup -q
+
+lint: setup
+	.venv/bin/ruff format --check --quiet .
+	.venv/bin/ruff check --quiet .
+	.venv/bin/mypy
+
+bench: setup ## Measure the bundle, the handlers' imports and their memory
+	$(RUN) .venv/bin/python -m benchmarks.cold_start
+
+clean: ## Remove everything that setup installed
+	rm -rf .venv .venv-prefect .venv-emulator node_modules cdk.out
+
+.venv/done: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one with PYTHON=")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.txt)
+	$(UV) pip install --quiet --python .venv/bin/python -r requirements-dev.txt
+	@touch $@
+
+.venv-prefect/done: local/requirements-prefect.txt .venv/done
+	$(UV) venv --quiet --clear --python .venv/bin/python .venv-prefect
+	$(UV) pip install --quiet --python .venv-prefect/bin/python -r local/requirements-prefect.txt
+	@touch $@
+
+.venv-emulator/done: local/requirements-emulator.txt .venv/done
+	$(UV) venv --quiet --clear --python .venv/bin/python .venv-emulator
+	$(UV) pip install --quiet --python .venv-emulator/bin/python -r local/requirements-emulator.txt
+	@touch $@
+
+node_modules/done: package.json package-lock.json
+	npm ci --silent --no-audit --no-fund
+	@touch $@
