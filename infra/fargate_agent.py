@@ -272,7 +272,7 @@ class FargateAgent(Construct):
             event_source_arn=source.queue_arn,
             batch_size=batch_size,
             max_concurrency=max_concurrency,
-            report_batch_item_failures=True,
+            report_batch_item_failures=batch_size > 1,
         )
         # Lambda checks the role when the mapping is made.
         mapping.node.add_dependency(grant)
