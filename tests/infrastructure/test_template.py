@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aws_cdk.assertions import Match, Template
 
+from infra.bundling import PYTHON_VERSION
 from tests.support.stack_template import (
     SECRET,
     Deployed,
@@ -39,7 +40,7 @@ def test_functions_are_small_arm64_and_on_the_newest_python(template: Template) 
     template.resource_count_is("AWS::Lambda::Function", 3)
     template.all_resources_properties(
         "AWS::Lambda::Function",
-        {"Architectures": ["arm64"], "MemorySize": 256, "Runtime": "python3.14"},
+        {"Architectures": ["arm64"], "MemorySize": 256, "Runtime": f"python{PYTHON_VERSION}"},
     )
 
 
