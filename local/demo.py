@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from local.loop import FINAL, Loop, Row, deployed_loop
+from local.loop import Loop, Row, deployed_loop
 from local.processes import ProcessFailed
 
 KWARGS = {
@@ -82,7 +82,7 @@ def table(rows: list[Row], plan: dict[str, Planned]) -> Table:
     for row in rows:
         planned = plan[row.id]
         final = "green" if planned.is_met_by(row) else "red"
-        colour = final if row.state in FINAL else "yellow"
+        colour = final if row.ended else "yellow"
         drawn.add_row(
             row.name,
             planned.flow + (f" (+{planned.ahead} s)" if planned.ahead else ""),
@@ -109,7 +109,7 @@ def watch(loop: Loop, plan: dict[str, Planned]) -> list[Row]:
         while True:
             rows = loop.rows(plan)
             live.update(table(rows, plan))
-            if all(row.state in FINAL for row in rows) or time.monotonic() > deadline:
+            if all(row.ended for row in rows) or time.monotonic() > deadline:
                 return rows
             time.sleep(1)
 

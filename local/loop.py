@@ -31,11 +31,18 @@ class Row:
     name: str
     scheduled: datetime
     state: str
+    stopped: bool
+    """Whether its task has stopped: only then has the flow sent all of its log."""
     launched: datetime | None
     revision: str
     """``family:revision`` of its task definition."""
     size: str
     """CPU units / MiB of memory."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state in FINAL and (self.stopped or self.launched is None)
 
     @property
     def delay(self) -> float | None:
@@ -121,6 +128,7 @@ def _row(run: Mapping[str, Any], task: Mapping[str, Any] | None) -> Row:
         name=run["name"],
         scheduled=parse_time(run["expected_start_time"]),
         state=run["state_type"],
+        stopped=task is not None and task["lastStatus"] == "STOPPED",
         launched=task["createdAt"].astimezone(UTC) if task else None,
         revision=task["taskDefinitionArn"].rpartition("/")[2] if task else "",
         size=f"{task['cpu']} / {task['memory']}" if task else "",

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from local.loop import FINAL, Loop, Row, deployed_loop
+from local.loop import Loop, Row, deployed_loop
 
 AUTH_STRING = "admin:canary-password"
 PATIENCE_SECONDS = 180
@@ -47,7 +47,7 @@ def runs(loop: Loop) -> dict[str, Row]:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         rows = loop.rows(ids.values())
-        if all(row.state in FINAL for row in rows) or time.monotonic() > deadline:
+        if all(row.ended for row in rows) or time.monotonic() > deadline:
             return dict(zip(ids, rows, strict=True))
         time.sleep(1)
 
