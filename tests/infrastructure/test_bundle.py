@@ -56,6 +56,18 @@ def test_a_handler_imports_with_boto3_and_nothing_else_beside_it(
     assert not {"prefect", "pydantic", "httpx", "aws_cdk", "aws_xray_sdk"} & set(modules)
 
 
+def test_pip_builds_the_same_where_uv_is_missing(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    build(tmp_path, "{}")
+    assert modules(tmp_path) == modules(bundle)
+
+
+def modules(bundle: Path) -> set[str]:
+    return {str(file.relative_to(bundle)) for file in bundle.rglob("*.py")}
+
+
 def test_the_settings_are_in_it(bundle: Path) -> None:
     settings = json.loads((bundle / "fargate_agent" / "settings.json").read_text())
     assert settings["work_pool"] == "fargate"
