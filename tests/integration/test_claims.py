@@ -6,6 +6,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -47,14 +48,9 @@ def test_two_dispatches_of_one_message_at_once_start_one_task(world: World) -> N
     assert world.run(run)["infrastructure_pid"].endswith(task["taskArn"])
 
 
-def test_a_redelivery_after_a_crash_between_claim_and_launch_launches(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_redelivery_after_a_crash_between_claim_and_launch_launches(world: World) -> None:
     _, run, records = enqueued(world)
-    with monkeypatch.context() as patch:
-        patch.setattr(launcher.Launcher, "_start", _die)
-        with pytest.raises(KeyboardInterrupt):
-            world.dispatch(records)
+    die_at("_start", world, records)
     assert world.run(run)["state_type"] == "PENDING"
     assert world.tasks() == []
 
@@ -66,14 +62,9 @@ def test_a_redelivery_after_a_crash_between_claim_and_launch_launches(
     assert world.run(run)["infrastructure_pid"].endswith(task["taskArn"])
 
 
-def test_a_redelivery_after_a_crash_between_launch_and_report_reports(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_redelivery_after_a_crash_between_launch_and_report_reports(world: World) -> None:
     _, run, records = enqueued(world)
-    with monkeypatch.context() as patch:
-        patch.setattr(launcher.Launcher, "_report", _die)
-        with pytest.raises(KeyboardInterrupt):
-            world.dispatch(records)
+    die_at("_report", world, records)
     (task,) = world.tasks()
     assert world.run(run)["infrastructure_pid"] is None
 
@@ -84,14 +75,9 @@ def test_a_redelivery_after_a_crash_between_launch_and_report_reports(
     assert world.run(run)["infrastructure_pid"].endswith(task["taskArn"])
 
 
-def test_a_redelivery_with_other_parameters_finds_the_first_task(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_redelivery_with_other_parameters_finds_the_first_task(world: World) -> None:
     deployment, run, records = enqueued(world)
-    with monkeypatch.context() as patch:
-        patch.setattr(launcher.Launcher, "_report", _die)
-        with pytest.raises(KeyboardInterrupt):
-            world.dispatch(records)
+    die_at("_report", world, records)
     (task,) = world.tasks()
 
     world.put_kwargs(deployment, {"memory": 4096})
@@ -182,6 +168,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def _die(*_: Any, **__: Any) -> None:
-    # A function that is killed runs no handler of its own: this passes every "except Exception".
-    raise KeyboardInterrupt
+def die_at(step: str, world: World, records: list[dict[str, Any]]) -> None:
+    """Deliver a batch to a function that is killed when it comes to a step of the launch."""
+    # A killed function handles no exception: this one passes every "except Exception".
+    with (
+        mock.patch.object(launcher.Launcher, step, side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        world.dispatch(records)
