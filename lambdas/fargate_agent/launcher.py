@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from fargate_agent import clients
 from fargate_agent.agent import Agent
+from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs, KwargsModel, external_key, read_external
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators.prefect3 import Claim, Prefect3, RunState
@@ -29,6 +30,9 @@ from fargate_agent.work_pool import job_configuration
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
     from mypy_boto3_s3 import S3Client
+
+
+ANY_PREFECT_3 = "prefecthq/prefect:3-latest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,15 @@ class Launcher:
         if run.has_job_variables:
             layers.append(self.prefect.job_variables(run.id))
         external, source = self._external(run)
-        job = job_configuration(pool["base_job_template"], *layers)
-        launch = render(run, job, self.agent, external, default_image=self._default_image)
+        try:
+            job = job_configuration(pool["base_job_template"], *layers)
+            launch = render(run, job, self.agent, external, default_image=self._default_image)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # The same input fails the same way however often it is tried.
+            raise PermanentError(
+                "The work pool's base job template and the job variables do not make an ECS task: "
+                f"{error}. Correct them in the work pool, the deployment or the run."
+            ) from error
         return launch, source
 
     def _external(self, run: FlowRun) -> tuple[Kwargs | None, str | None]:
@@ -116,7 +127,8 @@ class Launcher:
         return found, f"s3://{bucket}/{key}" if found else None
 
     def _default_image(self) -> str:
-        return f"prefecthq/prefect:{_server_version(self.prefect)}-python3.12"
+        version = _server_version(self.prefect)
+        return f"prefecthq/prefect:{version}-python3.12" if version else ANY_PREFECT_3
 
     def _start(self, run: FlowRun, launch: Launch) -> tuple[Task, Revision]:
         revision = self.definitions.ensure(launch.definition)
@@ -188,5 +200,5 @@ class Reads:
 
 
 @cache
-def _server_version(prefect: Prefect3) -> str:
+def _server_version(prefect: Prefect3) -> str | None:
     return prefect.server_version()

@@ -37,6 +37,9 @@ BATCH_SIZE = 10
 
 SEND_ATTEMPTS = 3
 
+BACKLOG_SECONDS = 40
+"""A backlog is followed for this long at most, well within the function's time-out."""
+
 
 class NotAllSent(Exception):
     """SQS kept refusing some messages. Their runs are still scheduled: the next poll finds them."""
@@ -75,13 +78,14 @@ class Poller:
         self._heartbeat(interval)
         started = self.now()
         horizon = started + timedelta(seconds=interval + MARGIN_SECONDS)
+        patience = timedelta(seconds=min(interval, BACKLOG_SECONDS))
         seen: set[str] = set()
         while True:
             page = self.prefect.due_runs(horizon)
             fresh = [run for run in page if run.claim_id not in seen]
             self._enqueue(fresh)
             seen |= {run.claim_id for run in fresh}
-            if len(page) < PAGE_SIZE or self.now() - started > timedelta(seconds=interval):
+            if len(page) < PAGE_SIZE or self.now() - started > patience:
                 break
             if not fresh:
                 self.sleep(1)

@@ -128,7 +128,13 @@ def _container_name(job: Mapping[str, Any], layers: Iterable[Kwargs]) -> str:
 
 def _templated_containers(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     definition = job.get("task_definition") or {}
-    return [present(container) for container in definition.get("containerDefinitions") or [{}]]
+    containers = [
+        present(container) for container in definition.get("containerDefinitions") or [{}]
+    ]
+    for container in containers:
+        for size in container.keys() & {"cpu", "memory", "memoryReservation"}:
+            container[size] = int(container[size])  # a job variable may be text
+    return containers
 
 
 def _containers(

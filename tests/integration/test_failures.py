@@ -152,6 +152,29 @@ def test_a_variable_that_is_not_followed_is_named(world: World, variable: str, v
     assert world.tasks() == []
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"command": "python -c 'unclosed"}, "No closing quotation"),
+        ({"cpu": "plenty"}, "invalid literal for int"),
+    ],
+)
+def test_variables_that_make_no_task_are_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: str
+) -> None:
+    run = enqueued(world)
+    # The server's own schema refuses some of these; a customised template may not.
+    monkeypatch.setattr(
+        "fargate_agent.orchestrators.prefect3.Prefect3.deployment",
+        lambda *_: {"job_variables": variables},
+    )
+    assert world.deliver() == []
+
+    state = world.run(run)["state"]
+    assert state["type"] == "CRASHED"
+    assert words in state["message"]
+
+
 def test_a_deleted_deployment_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = world.deployment()
     run = world.schedule(deployment)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import boto3
+import pytest
 
 from tests.support.world import World
 
@@ -186,6 +187,18 @@ def test_a_run_without_an_image_gets_the_servers_own_version(world: World) -> No
 
     (container,) = world.definition(task["taskDefinitionArn"])["containerDefinitions"]
     assert container["image"] == f"prefecthq/prefect:{version}-python3.12"
+
+
+def test_a_server_that_hides_its_version_gets_the_latest_image(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "fargate_agent.orchestrators.prefect3.Prefect3.server_version", lambda _: None
+    )
+    task = launch(world, world.deployment(image=None))
+
+    (container,) = world.definition(task["taskDefinitionArn"])["containerDefinitions"]
+    assert container["image"] == "prefecthq/prefect:3-latest"
 
 
 def test_the_api_key_reaches_the_container_by_reference_only(

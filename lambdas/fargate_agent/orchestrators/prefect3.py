@@ -203,9 +203,14 @@ class Prefect3:
         """Return the variables given to this run alone."""
         return self._api.get(f"/flow_runs/{flow_run_id}")["job_variables"] or {}
 
-    def server_version(self) -> str:
-        """Return the server's version, such as ``3.8.8``."""
-        return str(self._api.get("/admin/version"))
+    def server_version(self) -> str | None:
+        """Return the server's version, such as ``3.8.8``, or None where it does not tell."""
+        try:
+            return str(self._api.get("/admin/version"))
+        except ApiError as error:
+            if error.status in (403, 404):
+                return None
+            raise
 
     def run_states(self, ids: Iterable[str]) -> dict[str, RunState]:
         """Read the states of up to 200 runs in one call; deleted runs are missing from them."""
