@@ -24,10 +24,11 @@ class Compute(Construct):
     ----------
     given
         The user's ``[ecs.kwargs]`` for the two calls; what is named there is not made.
+    container
+        The user's fields of the flow's container: its own log group and secrets are for the
+        execution role to use.
     secret_arns
-        Secrets that ECS hands to the containers, so that the execution role may read them.
-    container_logs
-        False where the user's own container definition says where logs go.
+        Further secrets that ECS hands to the containers.
     """
 
     def __init__(
@@ -36,15 +37,17 @@ class Compute(Construct):
         id: str,
         *,
         given: Mapping[str, Any],
+        container: Mapping[str, Any],
         secret_arns: list[str],
-        container_logs: bool,
     ) -> None:
         super().__init__(scope, id)
         self.defaults: dict[str, Any] = {}
         """ECS kwargs that name what was made here."""
-        self.log_group = self._log_group() if container_logs else None
+        self.log_group = None if "logConfiguration" in container else self._log_group()
         self.cluster_arn = self._given_cluster(given) or self._cluster()
-        self.execution_role_arn = given.get("executionRoleArn") or self._execution_role(secret_arns)
+        self.execution_role_arn = given.get("executionRoleArn") or self._execution_role(
+            container, secret_arns
+        )
         self.task_role_arn = given.get("taskRoleArn") or self._task_role()
         if "networkConfiguration" not in given:
             self._network()
@@ -85,7 +88,7 @@ class Compute(Construct):
         ]
         return group
 
-    def _execution_role(self, secret_arns: list[str]) -> str:
+    def _execution_role(self, container: Mapping[str, Any], secret_arns: list[str]) -> str:
         role = self._role("ExecutionRole", "Lets ECS pull images, write logs and read the API key")
         repositories = Stack.of(self).format_arn(
             service="ecr", resource="repository", resource_name="*"
@@ -106,16 +109,40 @@ class Compute(Construct):
             ["*"],
             because="ECR knows no narrower resource for its log-in.",
         )
-        if self.log_group:
-            allow(
-                role,
-                ["logs:CreateLogStream", "logs:PutLogEvents"],
-                [self.log_group.log_group_arn],
-            )
-        if secret_arns:
-            allow(role, ["secretsmanager:GetSecretValue"], secret_arns)
+        log_group = self._log_group_arn(container)
+        if log_group:
+            allow(role, ["logs:CreateLogStream", "logs:PutLogEvents"], [log_group])
+        references = [entry["valueFrom"] for entry in container.get("secrets", [])]
+        # A reference may go on, after the ARN, with a JSON key and a version.
+        secrets = [":".join(r.split(":")[:7]) for r in references if ":secretsmanager:" in r]
+        secrets = list(dict.fromkeys([*secret_arns, *secrets]))
+        if secrets:
+            allow(role, ["secretsmanager:GetSecretValue"], secrets)
+        parameters = [self._parameter_arn(r) for r in references if ":secretsmanager:" not in r]
+        if parameters:
+            allow(role, ["ssm:GetParameters"], parameters)
         self.defaults["executionRoleArn"] = role.role_arn
         return role.role_arn
+
+    def _log_group_arn(self, container: Mapping[str, Any]) -> str | None:
+        if self.log_group:
+            return self.log_group.log_group_arn
+        name = container["logConfiguration"].get("options", {}).get("awslogs-group")
+        if not name:
+            return None
+        return Stack.of(self).format_arn(
+            service="logs",
+            resource="log-group",
+            resource_name=f"{name}:*",
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+
+    def _parameter_arn(self, reference: str) -> str:
+        if reference.startswith("arn:"):
+            return reference
+        return Stack.of(self).format_arn(
+            service="ssm", resource="parameter", resource_name=reference.lstrip("/")
+        )
 
     def _task_role(self) -> str:
         role = self._role("TaskRole", "What flows may do; attach policies to it, or name another")

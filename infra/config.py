@@ -42,9 +42,10 @@ def _multiple_of_a_minute_or_part_of_it(seconds: int) -> int:
 
 
 def _secret_arn(arn: str) -> str:
-    if not re.fullmatch(r"arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:[^:]+", arn):
+    if not re.fullmatch(r"arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:[^:]+-\w{6}", arn):
         raise ValueError(
-            "must be the full ARN of a Secrets Manager secret that holds the value as plain text"
+            "must be the full ARN of a Secrets Manager secret, with the six characters at its end, "
+            "that holds the value as plain text"
         )
     return arn
 
@@ -79,7 +80,7 @@ class _Section(BaseModel):
 class AgentSection(_Section):
     """``[agent]``"""
 
-    name: str = Field("fargate-agent", pattern=r"^[A-Za-z][A-Za-z0-9-]{0,39}$")
+    name: str = Field("fargate-agent", pattern=r"^[A-Za-z]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?$")
     enabled: bool = True
     poll_interval_seconds: Annotated[int, AfterValidator(_multiple_of_a_minute_or_part_of_it)] = 10
     env: dict[str, str] = {}
@@ -196,6 +197,13 @@ def split_kwargs(config: AgentConfig, path: str = "agent.toml") -> Kwargs:
         raise PermanentError(
             f"{path}: ecs.kwargs: launchType: this version launches on FARGATE. Remove it."
         )
+    for key in ("executionRoleArn", "taskRoleArn"):
+        for given in (kwargs.definition, kwargs.request.get("overrides", {})):
+            if not given.get(key, "arn:").startswith("arn:"):
+                raise PermanentError(
+                    f"{path}: ecs.kwargs: {key}: must be the role's ARN, for the agent is allowed "
+                    f"to pass that one role; it is {given[key]!r}"
+                )
     return kwargs
 
 

@@ -42,7 +42,7 @@ time-out, to spare messages that are throttled a receive; here there are receive
 run that waits for nothing."""
 
 MAX_RECEIVES = 100
-"""Backing off to 5 minutes, a message is tried for some 8 hours before it is a dead letter."""
+"""Backing off to 5 minutes, a message is tried for some 6 hours before it is a dead letter."""
 
 DISPATCH_CONCURRENCY = 5
 """ECS takes 20 RunTask calls a second; five batches of ten keep it busy and not throttled."""
@@ -92,7 +92,7 @@ class FargateAgent(Construct):
             "Compute",
             given={**self._given.definition, **self._given.request},
             secret_arns=self._secrets,
-            container_logs="logConfiguration" not in self._given.container,
+            container=self._given.container,
         )
         self.dead_letters = queue(self, "DeadLetters", fifo=True)
         self.runs_queue = queue(
@@ -185,6 +185,7 @@ class FargateAgent(Construct):
         roles = [
             self.compute.execution_role_arn,
             self.compute.task_role_arn,
+            *_roles(self._given.request.get("overrides", {})),
             *self._config.ecs.allowed_roles,
         ]
         allow_launches(role, clusters=self._clusters(), passable_roles=list(dict.fromkeys(roles)))
@@ -276,6 +277,11 @@ class FargateAgent(Construct):
         )
         # Lambda checks the role when the mapping is made.
         mapping.node.add_dependency(grant)
+
+
+def _roles(overrides: Mapping[str, str]) -> list[str]:
+    keys = ("executionRoleArn", "taskRoleArn")
+    return [overrides[key] for key in keys if key in overrides]
 
 
 def _role(function: lambda_.Function) -> iam.IRole:

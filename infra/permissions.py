@@ -105,7 +105,8 @@ def allow_reading_kwargs(role: iam.IRole, *, bucket_arn: str, prefix: str) -> No
         because="One object for each flow, under this prefix only.",
     )
     # Without it S3 calls a missing object forbidden. "IfExists", for the read of an object
-    # carries no s3:prefix; the listing of any other prefix is refused.
+    # carries no s3:prefix. The listing of another prefix is refused; that of the whole bucket,
+    # which names none, cannot be told from such a read.
     allow(
         role,
         ["s3:ListBucket"],

@@ -1,4 +1,4 @@
-"""Makes the clients of the outside world, with time-outs that fit inside a function's own."""
+"""Makes the clients of the outside world, with time-outs well within a function's own."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 _CONFIG = Config(
     connect_timeout=3,
-    read_timeout=15,
+    read_timeout=8,
     max_pool_connections=16,
-    retries={"mode": "adaptive", "max_attempts": 4},
+    retries={"mode": "adaptive", "total_max_attempts": 3},
 )
 
 

@@ -5,6 +5,7 @@ A message is acknowledged last, so a crash anywhere is healed by redelivery.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,8 +32,15 @@ WAKE_AHEAD_SECONDS = 1.0
 """An early message shows up again this long before its run is due, and the rest is slept: the
 queue counts whole seconds, and a redelivery takes its time."""
 
+LONGEST_HIDE_SECONDS = 300
+"""An early message shows up at least this often, for its run may have been moved meanwhile."""
+
 DOUBTFUL_AGE_SECONDS = 60.0
 """A message older than this is checked against the run's state before anything is done."""
+
+DEDUPE_SECONDS = 240.0
+"""The queue drops repeats for 5 minutes. A message that a poll sent this long after its run was
+due, or that follows another poll's by as much, may be the second of its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,7 @@ class Deliveries:
     sqs: SQSClient
     queue_url: str
     max_receives: int
+    poll_interval_seconds: int
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     sleep: Callable[[float], None] = time.sleep
 
@@ -64,22 +73,27 @@ class Deliveries:
             raise
         self._wait_until_due(run, record)
         try:
-            self.launcher.launch(run, known=reads if self._doubtful(record) else None)
+            self.launcher.launch(run, known=reads if self._doubtful(run, record) else None)
         except Exception as error:
             self._failed(run, record, classify(error))
 
     def _wait_until_due(self, run: FlowRun, record: SQSRecord) -> None:
         wait = (run.scheduled_time - self.now()).total_seconds()
-        hidden = int(wait - WAKE_AHEAD_SECONDS)
+        hidden = min(int(wait - WAKE_AHEAD_SECONDS), LONGEST_HIDE_SECONDS)
         if hidden >= 1:
             hide(self.sqs, self.queue_url, record, hidden)
             raise NotDueYet(hidden)
         if wait > 0:
             self.sleep(wait)
 
-    def _doubtful(self, record: SQSRecord) -> bool:
+    def _doubtful(self, run: FlowRun, record: SQSRecord) -> bool:
         sent = int(record.attributes.sent_timestamp or 0) / 1000
-        return _receives(record) > 1 or self.now().timestamp() - sent > DOUBTFUL_AGE_SECONDS
+        return (
+            _receives(record) > 1
+            or self.now().timestamp() - sent > DOUBTFUL_AGE_SECONDS
+            or sent - run.scheduled_time.timestamp() > DEDUPE_SECONDS
+            or self.poll_interval_seconds > DEDUPE_SECONDS
+        )
 
     def _failed(self, run: FlowRun, record: SQSRecord, error: Exception) -> None:
         if isinstance(error, PermanentError):
@@ -89,7 +103,7 @@ class Deliveries:
             self._tell(run, record, f"Gave up after {_receives(record)} tries: {error}")
         else:
             logger.warning("will try again", flow_run_id=run.id, error=str(error))
-            self._back_off(record)
+            self._back_off(record, at_least=getattr(error, "retry_after", 0))
         raise error
 
     def _tell(self, run: FlowRun, record: SQSRecord, message: str) -> None:
@@ -101,8 +115,9 @@ class Deliveries:
             self._back_off(record)
             raise
 
-    def _back_off(self, record: SQSRecord) -> None:
-        hide(self.sqs, self.queue_url, record, backoff_seconds(_receives(record)))
+    def _back_off(self, record: SQSRecord, *, at_least: float = 0) -> None:
+        seconds = max(backoff_seconds(_receives(record)), math.ceil(at_least))
+        hide(self.sqs, self.queue_url, record, seconds)
 
 
 def _receives(record: SQSRecord) -> int:
@@ -117,6 +132,7 @@ def _deliveries() -> Deliveries:
         sqs=clients.sqs(),
         queue_url=config.runs_queue_url,
         max_receives=config.max_receives,
+        poll_interval_seconds=config.poll_interval_seconds,
     )
 
 

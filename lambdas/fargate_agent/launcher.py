@@ -187,16 +187,27 @@ class Reads:
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._states: dict[str, RunState] = {}
+        self._error: Exception | None = None
 
     def state(self, run: FlowRun) -> RunState:
         """Return what Prefect says of a run now; of a deleted one, that it has no state."""
         with self._lock:
             if time.monotonic() - self._read_at > self._fresh_seconds:
-                self._states = self._prefect.run_states(self._ids | {run.id})
-                self._read_at = time.monotonic()
+                self._read(run)
+            if self._error:
+                raise self._error
             return self._states.get(run.id) or RunState(
                 type="DELETED", scheduled_time=None, claim_id=None, infrastructure_id=None
             )
+
+    def _read(self, run: FlowRun) -> None:
+        # The error is kept as an answer is: a server that hangs holds up one thread, not each.
+        self._states, self._error = {}, None
+        try:
+            self._states = self._prefect.run_states(self._ids | {run.id})
+        except Exception as error:
+            self._error = error
+        self._read_at = time.monotonic()
 
 
 @cache

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fargate_agent.agent import Agent
@@ -16,65 +17,100 @@ CLAIM_ENV = "FARGATE_AGENT_CLAIM_ID"
 """Names the claim a task was started for, in the container and in ECS's events of it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerNames:
+    """What the flow's container is called: in the work pool's template, and in the end."""
+
+    templated: str
+    final: str
+
+
 def render_overrides(
-    run: FlowRun, job: Mapping[str, Any], agent: Agent, external: Kwargs, container_name: str
+    run: FlowRun,
+    job: Mapping[str, Any],
+    agent: Agent,
+    external: Kwargs,
+    *,
+    names: ContainerNames,
+    secrets: Collection[str],
 ) -> dict[str, Any]:
     """Return the run's overrides.
 
     ECS puts an override above the definition, and S3 stands above all: what the external kwargs
-    say in the definition is therefore left out of the weaker layers' overrides.
+    say in the definition is therefore left out of the weaker layers' overrides. So is every
+    variable that the container has as a secret: ECS takes a name only once.
     """
-    asked = _without(_asked_by_job(job, container_name), external, container_name)
+    weaker = [
+        _in_ecs_form(agent.kwargs.request.get("overrides"), names),
+        _asked_by_job(job, names),
+        _told_by_agent(run, job, agent, external, names.final),
+    ]
     layers = [
-        agent.kwargs.request.get("overrides", {}),
-        asked,
-        _told_by_agent(run, job, agent, external, container_name),
-        external.request.get("overrides", {}),
+        *(_without(layer, external, names.final) for layer in weaker),
+        _in_ecs_form(external.request.get("overrides"), names),
     ]
     merged: dict[str, Any] = {}
-    containers: dict[str, dict[str, Any]] = {container_name: {"name": container_name}}
+    containers: dict[str, dict[str, Any]] = {names.final: {"name": names.final}}
     for layer in layers:
         merged |= layer
-        for container in layer.get("containerOverrides", []):
-            name = container.get("name") or container_name
+        for container in layer["containerOverrides"]:
+            name = container["name"]
             containers[name] = _over(containers.get(name, {"name": name}), container)
-    _identify(containers[container_name], run)
+    _identify(containers[names.final], run, secrets)
     return {**merged, "containerOverrides": list(containers.values())}
 
 
-def _asked_by_job(job: Mapping[str, Any], container_name: str) -> dict[str, Any]:
-    """Return the template's overrides in ECS's types: a task's size is text, a container's not."""
-    asked = present((job.get("task_run_request") or {}).get("overrides") or {})
+def _in_ecs_form(overrides: Mapping[str, Any] | None, names: ContainerNames) -> dict[str, Any]:
+    """Write overrides as ECS wants them: sizes typed, variables listed, commands in words."""
+    asked = present(overrides or {})
     containers = [present(c) for c in asked.pop("containerOverrides", None) or []]
     for size in ("cpu", "memory"):
         asked.update({size: str(asked[size])} if size in asked else {})
         for container in containers:
             container.update({size: int(container[size])} if size in container else {})
     for container in containers:
-        if container.setdefault("name", container_name) == container_name:
-            # The job configuration has these two itself, and they are rendered from there.
-            container.pop("environment", None)
-            container.pop("command", None)
+        if container.get("name", names.templated) == names.templated:
+            container["name"] = names.final
+        if isinstance(container.get("environment"), Mapping):
+            container["environment"] = [
+                {"name": name, "value": str(value)}
+                for name, value in container["environment"].items()
+                if value is not None
+            ]
+        if isinstance(container.get("command"), str):
+            container["command"] = shlex.split(container["command"])
     return {**asked, "containerOverrides": containers}
 
 
-def _without(asked: Mapping[str, Any], external: Kwargs, container_name: str) -> dict[str, Any]:
-    stronger = {*external.definition, *external.container} - {"name"}
-    return {
-        **{key: value for key, value in asked.items() if key not in external.definition},
-        "containerOverrides": [
-            {k: v for k, v in container.items() if k not in stronger}
-            if container["name"] == container_name
-            else container
-            for container in asked["containerOverrides"]
-        ],
-    }
+def _asked_by_job(job: Mapping[str, Any], names: ContainerNames) -> dict[str, Any]:
+    asked = _in_ecs_form((job.get("task_run_request") or {}).get("overrides"), names)
+    for container in asked["containerOverrides"]:
+        if container["name"] == names.final:
+            # The job configuration has these two itself, and they are rendered from there.
+            container.pop("environment", None)
+            container.pop("command", None)
+    return asked
+
+
+def _without(layer: Mapping[str, Any], external: Kwargs, flow: str) -> dict[str, Any]:
+    """Leave out of a layer what the external kwargs say in the definition."""
+    stronger = {*external.definition, *external.container} - {"name", "environment", "command"}
+    written = {entry["name"] for entry in external.container.get("environment", [])}
+    containers = []
+    for container in layer["containerOverrides"]:
+        left = dict(container)
+        if left["name"] == flow:
+            left = {key: value for key, value in left.items() if key not in stronger}
+            entries = [e for e in left.get("environment", []) if e["name"] not in written]
+            left.update({"environment": entries} if "environment" in left else {})
+        containers.append(left)
+    kept = {key: value for key, value in layer.items() if key not in external.definition}
+    return {**kept, "containerOverrides": containers}
 
 
 def _told_by_agent(
     run: FlowRun, job: Mapping[str, Any], agent: Agent, external: Kwargs, container_name: str
 ) -> dict[str, Any]:
-    written = {entry["name"] for entry in external.container.get("environment", [])}
     return {
         "containerOverrides": [
             {
@@ -83,7 +119,6 @@ def _told_by_agent(
                 "environment": [
                     {"name": name, "value": value}
                     for name, value in _environment(run, job, agent).items()
-                    if name not in written
                 ],
             }
         ]
@@ -126,10 +161,11 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _identify(container: dict[str, Any], run: FlowRun) -> None:
-    """Tell the container which run it is of; no layer's variable replaces that."""
+def _identify(container: dict[str, Any], run: FlowRun, secrets: Collection[str]) -> None:
+    """Tell the container which run it is of; no layer's variable replaces that, or a secret."""
     identity = {"PREFECT__FLOW_RUN_ID": run.id, CLAIM_ENV: run.claim_id}
-    others = [e for e in container["environment"] if e["name"] not in identity]
+    taken = {*identity, *secrets}
+    others = [e for e in container["environment"] if e["name"] not in taken]
     told = [{"name": name, "value": value} for name, value in identity.items()]
     container["environment"] = [*told, *others]
 

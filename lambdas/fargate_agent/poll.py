@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 SCHEDULE_SECONDS = 60
 """The schedule's own interval, the shortest that EventBridge has."""
 
-MARGIN_SECONDS = 10
-"""Runs due this long after the next poll are enqueued too, for that poll may be late."""
+MARGIN_SECONDS = 60
+"""Runs due this long after the next poll are enqueued too: EventBridge Scheduler keeps to the
+minute, not to the second, and a poll may fail. What comes early waits in the queue."""
 
 BATCH_SIZE = 10
 """SQS takes at most so many messages in one call."""
@@ -71,8 +72,8 @@ class Poller:
     def poll(self) -> int:
         """Enqueue every run that is due before the next poll, and return how many were found.
 
-        An answer of :data:`PAGE_SIZE` runs may hide more, which the server shows once the first
-        are claimed: so it is asked again until the next poll takes over.
+        A backlog that one sweep does not see to its end, as hundreds of runs due at one instant,
+        shows once the first of them are claimed: so it is swept until the next poll takes over.
         """
         interval = self.settings.poll_interval_seconds
         self._heartbeat(interval)
@@ -80,18 +81,36 @@ class Poller:
         horizon = started + timedelta(seconds=interval + MARGIN_SECONDS)
         patience = timedelta(seconds=min(interval, BACKLOG_SECONDS))
         seen: set[str] = set()
-        while True:
-            page = self.prefect.due_runs(horizon)
-            fresh = [run for run in page if run.claim_id not in seen]
-            self._enqueue(fresh)
-            seen |= {run.claim_id for run in fresh}
-            if len(page) < PAGE_SIZE or self.now() - started > patience:
-                break
-            if not fresh:
-                self.sleep(1)
+        while not self._sweep(horizon, seen) and self.now() - started < patience:
+            self.sleep(1)
         if seen:  # an idle agent writes nothing, for every line is paid for
             logger.info("polled", found=len(seen), horizon=horizon.isoformat())
         return len(seen)
+
+    def _sweep(self, horizon: datetime, seen: set[str]) -> bool:
+        """Enqueue what is due and not yet ``seen``; tell whether that was all there is."""
+        after: datetime | None = None
+        while True:
+            page = self.prefect.due_runs(horizon, after=after)
+            self._enqueue([r for r in self._within_limits(page) if r.claim_id not in seen])
+            seen |= {run.claim_id for run in page}
+            if len(page) < PAGE_SIZE:
+                return True
+            times = [run.scheduled_time for run in page]
+            if times[-1] == after or times != sorted(times):
+                return False  # too many at one instant, or of several priorities, to go on from
+            after = times[-1]
+
+    def _within_limits(self, page: Sequence[FlowRun]) -> list[FlowRun]:
+        """Leave for a later poll what is due later, where a concurrency limit applies.
+
+        The server counts a run only from its claim on: what waits in the queue would take no slot,
+        and the next poll be given another run for it.
+        """
+        now = self.now()
+        ahead = {run.work_queue_id for run in page if run.scheduled_time > now}
+        limited = self.prefect.limited_queues() if ahead else frozenset()
+        return [r for r in page if r.scheduled_time <= now or r.work_queue_id not in limited]
 
     def _heartbeat(self, interval: int) -> None:
         try:
@@ -146,6 +165,9 @@ def _poller() -> Poller:
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Poll once. Invoked by the schedule (which sends the ticks) and by the ticks queue."""
     poller = _poller()
-    if "Records" not in event:
-        poller.send_ticks()
-    return {"found": poller.poll()}
+    try:
+        if "Records" not in event:
+            poller.send_ticks()
+    finally:
+        found = poller.poll()
+    return {"found": found}

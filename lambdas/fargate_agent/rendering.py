@@ -14,7 +14,7 @@ from typing import Any
 from fargate_agent.agent import Agent
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs
-from fargate_agent.overrides import present, render_overrides
+from fargate_agent.overrides import ContainerNames, present, render_overrides
 from fargate_agent.runs import FlowRun, Launch
 
 CONTAINER_NAME = "prefect"
@@ -66,24 +66,35 @@ def render(
     _refuse_unsupported(job)
     external = external or Kwargs()
     layers = (agent.kwargs, _job_kwargs(job), external)
-    container_name = _container_name(job, layers)
+    containers = _templated_containers(job)
+    asked_name = job.get("container_name") or agent.kwargs.container.get("name")
+    index = _index_of_flow(containers, asked_name)
+    templated_name = asked_name or containers[index].get("name") or CONTAINER_NAME
+    container_name = external.container.get("name") or templated_name
     definition = _merge(layer.definition for layer in layers)
     request = {"launchType": "FARGATE", **_merge(layer.request for layer in layers)}
     if request.get("capacityProviderStrategy"):
         del request["launchType"]  # ECS takes only one of them
+    elif request["launchType"] != "FARGATE":
+        raise PermanentError(
+            f"The launch type is {request['launchType']!r}; this version of the agent launches on "
+            "FARGATE. Set it so in the work pool, the deployment, the run or the S3 kwargs file."
+        )
+    flow = _flow_container(containers[index], layers, agent.secrets, default_image)
+    containers[index] = {**flow, "name": container_name}
+    secrets = {entry["name"] for entry in flow.get("secrets", [])}
+    names = ContainerNames(templated=templated_name, final=container_name)
     return Launch(
         definition=_fargate(
             {
                 **definition,
                 "family": definition.get("family") or _family(run, agent),
-                "containerDefinitions": _containers(
-                    job, container_name, layers, agent.secrets, default_image
-                ),
+                "containerDefinitions": containers,
             }
         ),
         request={
             **request,
-            "overrides": render_overrides(run, job, agent, external, container_name),
+            "overrides": render_overrides(run, job, agent, external, names=names, secrets=secrets),
             "tags": _tags(run, agent, job, layers),
         },
     )
@@ -91,6 +102,8 @@ def render(
 
 def _refuse_unsupported(job: Mapping[str, Any]) -> None:
     for variable, path in _UNSUPPORTED.items():
+        if variable == "vpc_id" and job.get("network_configuration"):
+            continue  # the worker looks its subnets up; here the configuration names them
         value: Any = job
         for key in path:
             value = value.get(key) if isinstance(value, Mapping) else None
@@ -99,19 +112,12 @@ def _refuse_unsupported(job: Mapping[str, Any]) -> None:
                 f"The job variable {variable!r} is set, which this version of the agent does not "
                 "follow. Remove it from the work pool, the deployment or the run."
             )
-    launch_type = (job.get("task_run_request") or {}).get("launchType")
-    if launch_type not in (None, "FARGATE"):
-        raise PermanentError(
-            f"The job variable 'launch_type' is {launch_type!r}; this version of the agent "
-            "launches on FARGATE. Set it so in the work pool, the deployment or the run."
-        )
 
 
 def _job_kwargs(job: Mapping[str, Any]) -> Kwargs:
     definition = present(job.get("task_definition") or {})
     request = present(job.get("task_run_request") or {})
-    for key in ("containerDefinitions", "tags"):
-        definition.pop(key, None)
+    definition.pop("containerDefinitions", None)
     for key in ("overrides", "tags", "taskDefinition"):
         request.pop(key, None)
     network = job.get("network_configuration")
@@ -120,10 +126,13 @@ def _job_kwargs(job: Mapping[str, Any]) -> Kwargs:
     return Kwargs(definition=definition, request=request)
 
 
-def _container_name(job: Mapping[str, Any], layers: Iterable[Kwargs]) -> str:
-    names = [layer.container.get("name") for layer in layers][::-1]
-    templated = [c.get("name") for c in _templated_containers(job)]
-    return str(next(filter(None, [*names, job.get("container_name"), *templated]), CONTAINER_NAME))
+def _index_of_flow(containers: list[dict[str, Any]], asked_name: str | None) -> int:
+    """Find the container that runs the flow: by its name, else the one left without a name."""
+    names = [container.get("name") for container in containers]
+    for name in (asked_name, CONTAINER_NAME, None):
+        if name in names and (name or name is None):
+            return names.index(name)
+    return 0
 
 
 def _templated_containers(job: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -137,27 +146,26 @@ def _templated_containers(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     return containers
 
 
-def _containers(
-    job: Mapping[str, Any],
-    container_name: str,
-    layers: Iterable[Kwargs],
+def _flow_container(
+    templated: Mapping[str, Any],
+    layers: tuple[Kwargs, ...],
     secrets: Mapping[str, str],
     default_image: Callable[[], str],
-) -> list[dict[str, Any]]:
-    """Return every container of the template, the flow's with the layers' fields merged in."""
-    agent, _, external = layers
-    containers = _templated_containers(job)
-    named = (i for i, c in enumerate(containers) if c.get("name") == container_name)
-    index = next(named, 0)
-    flow = _merge([agent.container, containers[index], external.container])
-    flow["name"] = container_name
+) -> dict[str, Any]:
+    """Merge the layers' fields into the flow's container: variables and secrets by name."""
+    agent, *_, external = layers
+    merged = [agent.container, templated, external.container]
+    flow = _merge(merged)
     flow["image"] = flow.get("image") or default_image()
+    for key in ("environment", "secrets"):
+        entries = {entry["name"]: entry for layer in merged for entry in layer.get(key, [])}
+        if entries:
+            flow[key] = list(entries.values())
     given = {entry["name"] for key in ("environment", "secrets") for entry in flow.get(key, [])}
     held = [{"name": n, "valueFrom": arn} for n, arn in secrets.items() if n not in given]
     if held:
         flow["secrets"] = [*flow.get("secrets", []), *held]
-    containers[index] = flow
-    return containers
+    return flow
 
 
 def _fargate(definition: dict[str, Any]) -> dict[str, Any]:
@@ -188,12 +196,20 @@ def _tags(
         "prefect.io/flow-name": run.flow_name,
         "prefect.io/deployment-id": run.deployment_id,
         "prefect.io/deployment-name": run.deployment_name,
+        **_as_labels((job.get("task_run_request") or {}).get("tags")),
         **(job.get("labels") or {}),
     }
     for layer in layers:
         labels |= {tag["key"]: tag["value"] for tag in layer.request.get("tags", [])}
     tags = {_tag_text(str(k), 128): _tag_text(str(v), 256) for k, v in labels.items() if v}
     return [{"key": key, "value": value} for key, value in tags.items()][:MAX_TAGS]
+
+
+def _as_labels(tags: Any) -> dict[str, Any]:
+    """Read a template's tags, which may be a table of labels or ECS's list."""
+    if isinstance(tags, list):
+        return {tag["key"]: tag["value"] for tag in tags}
+    return dict(tags or {})
 
 
 def _tag_text(text: str, length: int) -> str:

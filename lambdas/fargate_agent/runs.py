@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,6 +44,7 @@ class FlowRun:
     deployment_name: str | None
     deployment_updated: str | None
     work_pool_updated: str
+    work_queue_id: str
     has_job_variables: bool
 
     def to_message(self) -> str:
@@ -52,7 +53,7 @@ class FlowRun:
 
     @classmethod
     def from_message(cls, body: str) -> FlowRun:
-        """Decode the body of a queue message.
+        """Decode the body of a queue message; what a later version added to it is left out.
 
         Raises
         ------
@@ -60,8 +61,9 @@ class FlowRun:
             The body is not one that :meth:`to_message` wrote.
         """
         try:
-            fields = json.loads(body)
-            return cls(**{**fields, "scheduled_time": parse_time(fields["scheduled_time"])})
+            sent = json.loads(body)
+            known = {field.name: sent[field.name] for field in fields(cls)}
+            return cls(**{**known, "scheduled_time": parse_time(sent["scheduled_time"])})
         except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"not a flow run message: {error}: {body[:200]!r}") from error
 

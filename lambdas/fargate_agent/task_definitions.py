@@ -96,8 +96,11 @@ class TaskDefinitions:
             ECS refused; :func:`tasks.classify` tells whether another try can help.
         """
         digest = content_hash(definition)
+        known = self._known.get(digest)
+        if known:
+            return Revision(arn=known, how="reused")
         with self._registering:  # one registration at a time is all that ECS takes of a family
-            known = self._known.get(digest)
+            known = self._known.get(digest)  # another thread's, by now
             if known:
                 return Revision(arn=known, how="reused")
             revision = self._find(definition["family"], digest) or self._register(

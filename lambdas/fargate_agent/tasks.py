@@ -33,10 +33,17 @@ PERMANENT_CODES = {
 _PASSING = (
     "Too many concurrent attempts",
     "reached the limit",
+    "limit exceeded",
     "Capacity is unavailable",
     "Rate exceeded",
+    "service linked role",
 )
 """In a permanent code's message these words tell of something that passes."""
+
+_GONE = ("inactive", "not found", "unable to describe")
+"""In a refusal that speaks of a task definition these words tell that it is there no more."""
+
+_OPERATIONS = frozenset({"DescribeTaskDefinition", "RegisterTaskDefinition", "RunTask"})
 
 
 class TaskNotStarted(Exception):
@@ -94,7 +101,7 @@ def run_task(
         detail = error.response["Error"]
         if detail["Code"] == "ConflictException":
             return _task(error.response["resourceIds"][0])  # type: ignore[typeddict-item]
-        if detail["Code"] == "ClientException" and "inactive" in detail.get("Message", "").lower():
+        if _definition_is_gone(detail["Code"], detail.get("Message", "").lower()):
             raise InactiveDefinition(definition_arn) from error
         raise
     if answer["tasks"]:
@@ -106,6 +113,12 @@ def run_task(
     if "MISSING" in reasons:
         raise PermanentError(f"ECS could not start the task: {reasons}. Create what is missing.")
     raise TaskNotStarted(f"ECS could not start the task: {reasons}")
+
+
+def _definition_is_gone(code: str, message: str) -> bool:
+    named = "taskdefinition" in message or "task definition" in message
+    refused = code in ("ClientException", "InvalidParameterException")
+    return refused and named and any(words in message for words in _GONE)
 
 
 def _task(arn: str) -> Task:
@@ -123,6 +136,7 @@ def classify(error: Exception) -> Exception:
     detail = error.response["Error"]
     remedy = PERMANENT_CODES.get(detail["Code"])
     message = detail.get("Message", "")
-    if remedy is None or any(words in message for words in _PASSING):
+    passes = any(words in message for words in _PASSING)
+    if remedy is None or passes or error.operation_name not in _OPERATIONS:
         return error
     return PermanentError(f"{error.operation_name}: {detail['Code']}: {message} {remedy}")

@@ -49,9 +49,11 @@ def conclude(prefect: Prefect3, detail: dict[str, Any]) -> None:
 
 def _concerns(state: RunState, detail: dict[str, Any]) -> bool:
     """Tell whether the run still waits for this very task, and not for a later launch's."""
+    claim, reported = _claim_id(detail), state.infrastructure_id
+    if state.type == "PENDING" and claim:
+        return state.claim_id == claim
     if state.type == "PENDING":
-        return state.claim_id is not None and state.claim_id == _claim_id(detail)
-    reported = state.infrastructure_id
+        return reported is not None and reported.endswith(detail["taskArn"])
     return state.type in ("RUNNING", "CANCELLING") and (
         reported is None or reported.endswith(detail["taskArn"])
     )

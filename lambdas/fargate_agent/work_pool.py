@@ -7,7 +7,7 @@ Follows what Prefect's workers do: pool defaults, then the deployment's variable
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fargate_agent.errors import PermanentError
@@ -43,20 +43,41 @@ def job_configuration(
     }
     variables = merge_variables(defaults, *layers)
     for name, value in variables.items():
-        _refuse_references(f"job variable {name!r}", value)
-    filled = _fill(base_job_template.get("job_configuration", {}), variables)
+        _refuse_references(name, value)
+    template = dict(base_job_template.get("job_configuration", {}))
+    _refuse_blocks("work pool's base job template", template)
+    if isinstance(template.get("env"), dict):  # written out in the template: variables add to it
+        template["env"] = {**template["env"], **(variables.get("env") or {})}
+    filled = _fill(template, variables)
     return filled if isinstance(filled, dict) else {}
 
 
 def merge_variables(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Merge job variables, the weakest first: ``env`` by name, all else whole."""
     merged: dict[str, Any] = {}
-    for layer in layers:
+    for layer in map(_nested, layers):
         env = {**(merged.get("env") or {}), **(layer.get("env") or {})}
         merged |= layer
         if env:
             merged["env"] = env
     return merged
+
+
+def _nested(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Expand dotted keys, as ``env.NAME``; what is nested already stands above them."""
+    expanded: dict[str, Any] = {}
+    for key, value in layer.items():
+        *tables, name = key.split(".")
+        table = expanded
+        for part in tables:
+            table = table.setdefault(part, {})
+        if tables:
+            table[name] = value
+    for key, value in layer.items():
+        if "." not in key:
+            both = isinstance(value, dict) and isinstance(expanded.get(key), dict)
+            expanded[key] = {**expanded[key], **value} if both else value
+    return expanded
 
 
 def _fill(template: Any, variables: Mapping[str, Any]) -> Any:
@@ -83,20 +104,37 @@ def _plain(name: str) -> str:
     return name
 
 
-def _refuse_references(where: str, value: Any) -> None:
-    if isinstance(value, dict):
-        if "$ref" in value:
+def _refuse_references(variable: str, value: Any) -> None:
+    _refuse_blocks(f"job variable {variable!r}", value)
+    for place, text in _texts(value):
+        found = _PLACEHOLDER.search(text)
+        if found and found[1].startswith("prefect."):
+            # The whole text may hold a secret beside the placeholder.
             raise PermanentError(
-                f"The {where} refers to a block. This agent does not read blocks: write the plain "
-                "value into the deployment's or the run's job variables."
+                f"The job variable '{variable}{place}' refers to '{found[0]}'. This agent does not "
+                "read blocks or Prefect variables: write the plain value into the deployment's or "
+                "the run's job variables."
             )
-        for item in value.values():
-            _refuse_references(where, item)
-    elif isinstance(value, list):
-        for item in value:
-            _refuse_references(where, item)
-    elif isinstance(value, str) and "{{" in value and "prefect." in value:
+
+
+def _refuse_blocks(where: str, value: Any) -> None:
+    if isinstance(value, dict) and "$ref" in value:
         raise PermanentError(
-            f"The {where} refers to '{value}'. This agent does not read blocks or Prefect "
-            "variables: write the plain value into the deployment's or the run's job variables."
+            f"The {where} refers to a block. This agent does not read blocks: write the plain "
+            "value into the deployment's or the run's job variables."
         )
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
+        _refuse_blocks(where, item)
+
+
+def _texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Return every text in a value, with its place, as ``.NAME`` or ``[0]``."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, f"{place}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, f"{place}[{index}]")

@@ -259,3 +259,34 @@ def test_two_agents_stand_side_by_side() -> None:
     assert "FunctionName" not in json.dumps(
         [properties(f) for f in of_type(default_template(), "AWS::Lambda::Function").values()]
     )
+
+
+def test_the_stacks_execution_role_serves_the_log_group_and_secrets_that_the_settings_name() -> (
+    None
+):
+    container = {
+        "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "/mine"}},
+        "secrets": [
+            {"name": "A", "valueFrom": f"{SECRET}:field::"},
+            {"name": "B", "valueFrom": "/team/token"},
+        ],
+    }
+    deployed = Deployed(synthesize(config(ecs={"kwargs": {"containerDefinitions": [container]}})))
+    (role,) = (id for id in of_type(deployed.template, "AWS::IAM::Role") if "ExecutionRole" in id)
+    granted = {str(s["Action"]): s["Resource"] for s in deployed.role_statements(role)}
+    assert granted["secretsmanager:GetSecretValue"] == SECRET
+    assert granted["ssm:GetParameters"] == (
+        "arn:aws:ssm:us-east-1:123456789012:parameter/team/token"
+    )
+    logs = granted["['logs:CreateLogStream', 'logs:PutLogEvents']"]
+    assert logs == "arn:aws:logs:us-east-1:123456789012:log-group:/mine:*"
+
+
+def test_roles_of_the_settings_overrides_may_be_passed() -> None:
+    role = "arn:aws:iam::123456789012:role/override"
+    settings = config(ecs={"kwargs": {"overrides": {"taskRoleArn": role}}})
+    deployed = Deployed(synthesize(settings))
+    _, function = deployed.function("dispatch")
+    statements = deployed.role_statements(function["Properties"]["Role"]["Fn::GetAtt"][0])
+    (pass_role,) = (s for s in statements if s["Action"] == "iam:PassRole")
+    assert role in pass_role["Resource"]

@@ -46,8 +46,8 @@ def test_a_pool_of_another_type_is_refused(world: World) -> None:
 
 def test_runs_due_until_after_the_next_poll_are_enqueued(world: World) -> None:
     deployment = world.deployment()
-    soon = world.schedule(deployment, ahead=timedelta(seconds=15))
-    world.schedule(deployment, ahead=timedelta(seconds=60))
+    soon = world.schedule(deployment, ahead=timedelta(seconds=60))
+    world.schedule(deployment, ahead=timedelta(seconds=120))
 
     assert world.poll() == 1
 
@@ -80,6 +80,23 @@ def test_a_paused_pool_gives_nothing(world: World) -> None:
     world.prefect.send("PATCH", f"/work_pools/{world.pool}", {"is_paused": True})
 
     assert world.poll() == 0
+
+
+def test_a_pools_concurrency_limit_holds_for_runs_that_come_due_one_after_the_other(
+    world: World,
+) -> None:
+    deployment = world.deployment()
+    world.prefect.send("PATCH", f"/work_pools/{world.pool}", {"concurrency_limit": 1})
+    world.schedule(deployment, ahead=timedelta(seconds=15))
+    world.poll()
+    assert world.receive() == []  # it takes no slot until it is claimed, so it is left in Prefect
+    now = world.schedule(deployment)
+    world.poll()
+    world.deliver()
+    world.poll()
+
+    assert [task["startedBy"] for task in world.tasks()] == [now]
+    assert world.receive() == []
 
 
 def test_only_the_named_queues_are_served(make_world: Callable[..., World]) -> None:

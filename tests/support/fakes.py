@@ -62,15 +62,22 @@ class FakePrefect:
     states: dict[str, RunState] = field(default_factory=dict)
     failure: Exception | None = None
     """Raised by whatever tells the server something."""
+    limited: frozenset[str] = frozenset()
+    """Queues with a concurrency limit."""
     horizons: list[datetime] = field(default_factory=list)
+    afters: list[datetime | None] = field(default_factory=list)
     told: list[tuple[Any, ...]] = field(default_factory=list)
 
     def heartbeat(self, interval_seconds: int) -> None:
         self._tell("heartbeat", interval_seconds)
 
-    def due_runs(self, before: datetime) -> list[FlowRun]:
+    def due_runs(self, before: datetime, *, after: datetime | None = None) -> list[FlowRun]:
         self.horizons.append(before)
+        self.afters.append(after)
         return self.pages.pop(0) if self.pages else []
+
+    def limited_queues(self) -> frozenset[str]:
+        return self.limited
 
     def run_states(self, ids: Iterable[str]) -> dict[str, RunState]:
         return {id: self.states[id] for id in ids if id in self.states}

@@ -30,6 +30,7 @@ def flow_run(**changes: Any) -> FlowRun:
         "deployment_name": "nightly",
         "deployment_updated": "2026-02-01T00:00:00Z",
         "work_pool_updated": "2026-02-02T00:00:00Z",
+        "work_queue_id": "queue-1",
         "has_job_variables": False,
         **changes,
     }

@@ -203,3 +203,25 @@ def test_any_other_interval_is_refused(seconds: int):
         "FILE: agent.poll_interval_seconds: must divide 60 (5, 6, 10, 12, 15, 20, 30, 60) or be "
         f"120, 180, ... 3600; it is {seconds}"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "[ecs.kwargs]\nexecutionRoleArn = 'my-role'\n",
+            "executionRoleArn: must be the role's ARN",
+        ),
+        (
+            "[ecs.kwargs.overrides]\ntaskRoleArn = 'my-role'\n",
+            "taskRoleArn: must be the role's ARN",
+        ),
+        (
+            "api_key_secret = 'arn:aws:secretsmanager:us-east-1:123456789012:secret:prefect'\n",
+            "with the six characters at its end",
+        ),
+        ("[agent]\nname = 'x-'\n", "agent.name: String should match pattern"),
+    ],
+)
+def test_what_could_not_be_deployed_is_refused(text: str, words: str):
+    assert words in refusal(VALID + text)

@@ -212,3 +212,55 @@ def test_a_sidecar_keeps_the_environment_and_command_of_its_override():
     launch = rendered({"task_run_request": {"overrides": overrides}})
 
     assert override(launch, "proxy") == {"command": ["listen"], "environment": {"PORT": "1"}}
+
+
+def test_a_variable_that_is_a_secret_is_no_override():
+    secret = {"PREFECT_API_KEY": "arn:aws:secretsmanager:::secret:key"}
+
+    told = environment({"env": {"PREFECT_API_KEY": "canary"}}, agent=agent(secrets=secret))
+
+    assert "PREFECT_API_KEY" not in told
+
+
+def test_s3_stands_above_the_agents_own_overrides():
+    mine = Kwargs(
+        request={
+            "overrides": {
+                "cpu": "512",
+                "containerOverrides": [{"name": "prefect", **variable("A", "agent")}],
+            }
+        }
+    )
+    file = Kwargs(definition={"cpu": "2048"}, container=variable("A", "file"))
+
+    launch = rendered(agent=agent(kwargs=mine), external=file)
+
+    assert "cpu" not in launch.request["overrides"]
+    assert "A" not in override(launch)["environment"]
+
+
+def test_a_container_that_s3_renames_takes_its_override_along():
+    job = {
+        "container_name": "prefect",
+        "task_run_request": {
+            "overrides": {
+                "containerOverrides": [{"name": "prefect", "cpu": "5", "environment": {"A": "b"}}]
+            }
+        },
+    }
+
+    launch = rendered(job, external=Kwargs(container={"name": "etl"}))
+
+    assert override(launch, "etl")["cpu"] == 5
+    assert [c["name"] for c in launch.request["overrides"]["containerOverrides"]] == ["etl"]
+
+
+def test_a_sidecars_override_is_put_into_ecss_form():
+    sidecar = {"name": "proxy", "command": "listen -p 1", "environment": {"PORT": 1, "X": None}}
+
+    launch = rendered({"task_run_request": {"overrides": {"containerOverrides": [sidecar]}}})
+
+    assert override(launch, "proxy") == {
+        "command": ["listen", "-p", "1"],
+        "environment": {"PORT": "1"},
+    }

@@ -7,7 +7,7 @@ import pytest
 from fargate_agent.errors import PermanentError
 from fargate_agent.orchestrators.http import ApiError
 from fargate_agent.orchestrators.prefect3 import PAGE_SIZE
-from fargate_agent.poll import NotAllSent, Poller
+from fargate_agent.poll import NotAllSent, Poller, handler
 from fargate_agent.runs import FlowRun
 from tests.support.fakes import Clock, FakePrefect, FakeSqs
 from tests.support.values import NOON, flow_run, settings
@@ -28,7 +28,16 @@ def poller(
 
 
 def runs(count: int, start: int = 0) -> list[FlowRun]:
+    """Return runs that are all due at one instant."""
     return [flow_run(id=f"run-{number}") for number in range(start, start + count)]
+
+
+def runs_in_turn(count: int) -> list[FlowRun]:
+    """Return runs that are due a second after each other, the last of them now."""
+    return [
+        flow_run(id=f"run-{number}", scheduled_time=NOON - timedelta(seconds=count - 1 - number))
+        for number in range(count)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +87,7 @@ def test_a_due_run_becomes_one_message_of_its_own_group_named_by_its_claim():
     assert sqs.batches == [("https://sqs/runs.fifo", [message])]
 
 
-@pytest.mark.parametrize(("interval", "horizon"), [(10, 20), (60, 70), (120, 130)])
+@pytest.mark.parametrize(("interval", "horizon"), [(10, 70), (60, 120), (120, 180)])
 def test_a_poll_looks_past_the_next_one_by_a_margin(interval: int, horizon: int):
     agent, prefect, _, _ = poller(poll_interval_seconds=interval)
 
@@ -119,43 +128,79 @@ def test_a_pool_that_is_not_ours_to_serve_stops_the_poll():
     assert prefect.horizons == []
 
 
-def test_a_full_answer_is_followed_by_another_question():
+def test_a_full_answer_is_followed_by_a_question_for_what_comes_after_it():
+    every = runs_in_turn(203)
+    agent, prefect, sqs, clock = poller(FakePrefect(pages=[every[:PAGE_SIZE], every[199:]]))
+
+    assert agent.poll() == 203
+
+    assert sqs.all_sent == [run.claim_id for run in every]
+    assert prefect.afters == [None, every[199].scheduled_time]
+    assert clock.slept == []
+
+
+def test_more_runs_at_one_instant_than_an_answer_holds_are_seen_once_the_first_are_claimed():
     first, rest = runs(PAGE_SIZE), runs(3, start=PAGE_SIZE)
-    agent, prefect, sqs, clock = poller(FakePrefect(pages=[first, rest]))
+    agent, prefect, sqs, clock = poller(FakePrefect(pages=[first, first, rest]))
 
     assert agent.poll() == 203
 
     assert sqs.all_sent == [run.claim_id for run in [*first, *rest]]
-    assert len(prefect.horizons) == 2
-    assert clock.slept == []
+    assert prefect.afters == [None, NOON, None]
+    assert clock.slept == [1]
 
 
-def test_a_run_that_is_answered_again_is_enqueued_once():
-    first = runs(PAGE_SIZE)
-    agent, _, sqs, _ = poller(FakePrefect(pages=[first, [*first[5:], *runs(2, start=PAGE_SIZE)]]))
-
-    assert agent.poll() == 202
-
-    sent = sqs.all_sent
-    assert len(sent) == len(set(sent)) == 202
-
-
-def test_an_answer_of_old_runs_only_is_asked_for_again_a_second_later():
-    first = runs(PAGE_SIZE)
-    agent, _, _, clock = poller(FakePrefect(pages=[first, first, first, []]))
+def test_an_answer_ordered_by_priority_is_not_gone_on_from():
+    page = list(reversed(runs_in_turn(PAGE_SIZE)))
+    agent, prefect, _, clock = poller(FakePrefect(pages=[page, []]))
 
     assert agent.poll() == PAGE_SIZE
-    assert clock.slept == [1, 1]
+
+    assert prefect.afters == [None, None]
+    assert clock.slept == [1]
 
 
 def test_a_backlog_is_left_to_the_next_poll_when_its_time_has_come():
     page = runs(PAGE_SIZE)
-    agent, prefect, _, clock = poller(FakePrefect(pages=[page] * 100))
+    agent, prefect, sqs, clock = poller(FakePrefect(pages=[page] * 100))
 
     assert agent.poll() == PAGE_SIZE
 
-    assert clock.slept == [1] * 11
-    assert len(prefect.horizons) == 13
+    assert clock.slept == [1] * 10
+    assert len(prefect.horizons) == 22
+    assert len(sqs.all_sent) == PAGE_SIZE
+
+
+def test_a_long_interval_does_not_keep_a_poll_beyond_its_functions_time():
+    agent, _, _, clock = poller(
+        FakePrefect(pages=[runs(PAGE_SIZE)] * 500), poll_interval_seconds=3600
+    )
+    agent.poll()
+
+    assert clock.slept == [1] * 40
+
+
+def test_where_a_concurrency_limit_applies_only_what_is_due_is_enqueued():
+    due = flow_run(id="due")
+    ahead = flow_run(id="ahead", scheduled_time=NOON + timedelta(seconds=5))
+    free = flow_run(id="free", scheduled_time=NOON + timedelta(seconds=5), work_queue_id="queue-2")
+    prefect = FakePrefect(pages=[[due, ahead, free]], limited=frozenset({"queue-1"}))
+    agent, _, sqs, _ = poller(prefect)
+
+    agent.poll()
+
+    assert sqs.all_sent == [due.claim_id, free.claim_id]
+
+
+def test_ticks_that_cannot_be_sent_do_not_stop_the_poll(monkeypatch: pytest.MonkeyPatch):
+    agent, prefect, sqs, _ = poller()
+    sqs.refusals = [{str(delay): True for delay in range(10, 60, 10)}]
+    monkeypatch.setattr("fargate_agent.poll._poller", lambda: agent)
+
+    with pytest.raises(NotAllSent):
+        handler({}, None)  # type: ignore[arg-type]
+
+    assert len(prefect.horizons) == 1
 
 
 def test_messages_go_in_batches_of_ten():

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs
 from fargate_agent.rendering import MAX_TAGS
 from tests.support.rendering import rendered, task_kwargs
@@ -236,3 +237,55 @@ def test_a_tag_is_cut_to_the_length_that_ecs_takes():
 
 def test_a_tag_has_no_line_breaks():
     assert tags({"labels": {"note": "a\nb\tc d"}})["note"] == "a-b-c d"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_flow_runs_in_the_container_that_the_template_leaves_unnamed(place: int):
+    containers = [{"name": "datadog-agent", "image": "datadog:7"}]
+    containers.insert(place, {"image": "flows:1"})
+
+    launch = rendered({"task_definition": {"containerDefinitions": containers}})
+
+    assert launch.definition["containerDefinitions"][place] == {
+        "image": "flows:1",
+        "name": "prefect",
+    }
+    (override,) = launch.request["overrides"]["containerOverrides"]
+    assert override["name"] == "prefect"
+
+
+def test_variables_and_secrets_of_the_container_merge_by_name_through_all_layers():
+    def container(*names: str, value: str) -> dict[str, Any]:
+        return {"environment": [{"name": name, "value": value} for name in names]}
+
+    launch = rendered(
+        {"task_definition": {"containerDefinitions": [container("B", "C", value="pool")]}},
+        agent=agent(kwargs=Kwargs(container=container("A", "B", "C", value="agent"))),
+        external=Kwargs(container=container("C", value="s3")),
+    )
+
+    (flow,) = launch.definition["containerDefinitions"]
+    found = {entry["name"]: entry["value"] for entry in flow["environment"]}
+    assert found == {"A": "agent", "B": "pool", "C": "s3"}
+
+
+def test_a_network_that_the_job_names_needs_no_look_up_in_its_vpc():
+    network = {"subnets": ["subnet-1"]}
+
+    launch = rendered({"vpc_id": "vpc-1", "network_configuration": network})
+
+    assert launch.request["networkConfiguration"] == {"awsvpcConfiguration": network}
+
+
+def test_tags_of_the_template_are_kept():
+    listed = [{"key": "team", "value": "data"}]
+
+    launch = rendered({"task_definition": {"tags": listed}, "task_run_request": {"tags": listed}})
+
+    assert launch.definition["tags"] == listed
+    assert {"key": "team", "value": "data"} in launch.request["tags"]
+
+
+def test_another_launch_type_in_s3_is_refused():
+    with pytest.raises(PermanentError, match="launch type is 'EC2'"):
+        rendered(external=Kwargs(request={"launchType": "EC2"}))

@@ -190,3 +190,24 @@ def test_a_value_that_botocore_refuses_is_not_repeated():
     verdict = str(classify(refusal.value))
     assert "tags[0].value" in verdict
     assert "canary" not in verdict
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("InvalidParameterException", "TaskDefinition is inactive"),
+        ("ClientException", "TaskDefinition not found."),
+        ("ClientException", "Unable to describe task definition."),
+    ],
+)
+def test_a_revision_that_is_gone_is_told_apart_in_every_form_of_the_refusal(
+    code: str, message: str
+):
+    with pytest.raises(InactiveDefinition):
+        refused(code, message)
+
+
+def test_a_refusal_of_another_service_is_not_told_as_ecss():
+    error = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetSecretValue")
+
+    assert classify(error) is error

@@ -39,5 +39,5 @@ def test_a_variable_that_is_not_followed_may_be_empty():
 
 @pytest.mark.parametrize("launch_type", ["EC2", "FARGATE_SPOT"])
 def test_another_launch_type_is_refused_by_name(launch_type: str):
-    with pytest.raises(PermanentError, match=f"'launch_type' is '{launch_type}'"):
+    with pytest.raises(PermanentError, match=f"launch type is '{launch_type}'"):
         rendered({"task_run_request": {"launchType": launch_type}})

@@ -88,3 +88,10 @@ def test_a_prefect_that_cannot_be_told_brings_the_event_back():
 
 def test_a_pending_run_without_a_claim_is_not_crashed_by_a_task_without_one():
     assert told(run_state("PENDING", claim_id=None), stopped_task(overrides={})) == []
+
+
+def test_a_pending_run_whose_reported_task_stopped_crashes_though_the_event_names_no_claim():
+    detail = stopped_task(overrides={})
+
+    state = run_state("PENDING", claim_id="claim-1", infrastructure_id=THIS_TASK)
+    assert told(state, detail) == crashed(detail)

@@ -102,14 +102,38 @@ def test_a_variable_that_holds_a_block_is_refused_by_name(value: Any):
         job_configuration(template({}), {"credentials": value})
 
 
-@pytest.mark.parametrize("value", ["{{ prefect.blocks.secret.key }}", "a {{prefect.variables.b}}"])
-def test_a_variable_that_refers_to_prefect_is_refused_by_name_and_value(value: str):
+@pytest.mark.parametrize("found", ["{{ prefect.blocks.secret.key }}", "{{prefect.variables.b}}"])
+def test_a_variable_that_refers_to_prefect_is_refused_by_name_and_without_its_value(found: str):
     with pytest.raises(PermanentError) as refusal:
-        job_configuration(template({}), {"env": {"A": value}})
+        job_configuration(template({}), {"env": {"A": f"postgres://u:canary@{found}/db"}})
 
-    assert str(refusal.value).startswith(f"The job variable 'env' refers to '{value}'")
+    assert str(refusal.value).startswith(f"The job variable 'env.A' refers to '{found}'")
+    assert "canary" not in str(refusal.value)
 
 
 def test_a_default_that_refers_to_a_block_is_refused_too():
     with pytest.raises(PermanentError, match="'credentials' refers to a block"):
         job_configuration(template({}, credentials={"$ref": {}}))
+
+
+def test_variables_add_to_an_environment_written_out_in_the_template():
+    job = job_configuration(
+        template({"env": {"A": "template", "B": "template"}}, env={"B": "pool"}),
+        {"env": {"C": "deployment"}},
+    )
+
+    assert job["env"] == {"A": "template", "B": "pool", "C": "deployment"}
+
+
+def test_a_dotted_variable_is_nested_and_what_is_nested_already_stands_above_it():
+    job = job_configuration(
+        template({"env": "{{ env }}", "cpu": "{{ cpu }}"}),
+        {"env.A": "dotted", "env.B": "dotted", "env": {"B": "nested"}, "cpu": 5},
+    )
+
+    assert job == {"env": {"A": "dotted", "B": "nested"}, "cpu": 5}
+
+
+def test_a_block_in_the_template_itself_is_refused():
+    with pytest.raises(PermanentError, match="base job template refers to a block"):
+        job_configuration(template({"aws_credentials": {"$ref": {"block_document_id": "1"}}}))

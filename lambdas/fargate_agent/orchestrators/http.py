@@ -9,9 +9,11 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import urllib3
+from urllib3.connectionpool import ConnectionPool
 from urllib3.util.retry import Retry
 
 from fargate_agent.errors import PermanentError
@@ -20,25 +22,55 @@ API_VERSION = "0.8.4"
 """Sent as ``X-PREFECT-API-VERSION``; servers since 2.0 accept it."""
 
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
-TIMEOUT = urllib3.Timeout(connect=3, read=10)
-RETRIES = Retry(
+TIMEOUT = urllib3.Timeout(connect=3, read=5)
+"""Seconds. With three retries a server that hangs holds a call up for less than 25, so that even
+two such calls leave a function the time to put its messages back."""
+
+PATIENCE_SECONDS = 5
+"""A longer ``Retry-After`` is waited for in the queue, where it costs nothing."""
+
+
+class Patience(Retry):
+    """Retries as urllib3 does, but does not sit out a long ``Retry-After``."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: urllib3.BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        """Count a try; see :meth:`urllib3.Retry.increment`."""
+        asked = self.get_retry_after(response) if response else None
+        left = self.new(total=0) if (asked or 0) > PATIENCE_SECONDS else self
+        return super(Patience, left).increment(method, url, response, error, _pool, _stacktrace)
+
+
+RETRIES = Patience(
     total=3,
     status_forcelist=RETRIED_STATUSES,
     allowed_methods=None,  # every call here may be repeated: claims are compare-and-set
     backoff_factor=0.2,
     backoff_max=5,
     backoff_jitter=0.3,
-    retry_after_max=5,  # seconds: the queue waits for longer ones at no cost
     raise_on_status=False,
 )
 
 
 class ApiError(Exception):
-    """The orchestrator answered with an error, or not at all (``status`` is then None)."""
+    """The orchestrator answered with an error, or not at all (``status`` is then None).
 
-    def __init__(self, call: str, status: int | None, detail: str) -> None:
+    ``retry_after`` is how many seconds it asked to be left alone.
+    """
+
+    def __init__(
+        self, call: str, status: int | None, detail: str, *, retry_after: float = 0
+    ) -> None:
         super().__init__(f"{call}: {status or 'no answer'}: {detail[:500]}")
         self.status = status
+        self.retry_after = retry_after
 
 
 class CredentialsRefused(PermanentError):
@@ -85,9 +117,9 @@ class JsonClient:
         Raises
         ------
         ApiError
-            The answer's status is not 2xx, or there was no answer.
+            The answer's status is not 2xx, or it is not JSON, or there was no answer.
         CredentialsRefused
-            The answer is 401 even with a freshly read secret.
+            The answer is 401, even with a freshly read secret, or 403.
         """
         csrf = self._csrf.headers
         response = self._request(method, path, body, csrf)
@@ -96,16 +128,7 @@ class JsonClient:
         if response.status == 403 and b"csrf" in response.data.lower():
             csrf = self._csrf.fetch(self._request, refused=csrf)
             response = self._request(method, path, body, csrf)
-        if response.status == 401:
-            raise CredentialsRefused(
-                f"{self._base_url} refused the agent's credentials (401). Check that the secret in "
-                "prefect.api_key_secret or prefect.auth_string_secret holds a valid key."
-            )
-        if not 200 <= response.status < 300:
-            raise ApiError(
-                f"{method} {path}", response.status, response.data.decode(errors="replace")
-            )
-        return json.loads(response.data) if response.data else None
+        return _decoded(f"{method} {path}", response)
 
     def _request(
         self,
@@ -129,6 +152,23 @@ class JsonClient:
             return self._pool.request(method, self._base_url + path, body=encoded, headers=headers)
         except urllib3.exceptions.HTTPError as error:
             raise ApiError(f"{method} {path}", None, str(error)) from error
+
+
+def _decoded(call: str, response: urllib3.BaseHTTPResponse) -> Any:
+    text = response.data.decode(errors="replace")
+    if response.status in (401, 403) and "csrf" not in text.lower():
+        raise CredentialsRefused(
+            f"{call}: Prefect refused the agent's credentials ({response.status}). Check that the "
+            "secret in prefect.api_key_secret or prefect.auth_string_secret holds a valid key, and "
+            "that the key may use the workspace."
+        )
+    if not 200 <= response.status < 300:
+        wait = RETRIES.get_retry_after(response) or 0
+        raise ApiError(call, response.status, text, retry_after=wait)
+    try:
+        return json.loads(text) if text else None
+    except ValueError as error:
+        raise ApiError(call, response.status, f"not JSON: {text}") from error
 
 
 class CsrfToken:

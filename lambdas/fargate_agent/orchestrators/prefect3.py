@@ -88,14 +88,21 @@ class Prefect3:
             self._create_work_pool()
             self._api.post(f"{self._pool_path}/workers/heartbeat", body)
 
-    def due_runs(self, before: datetime) -> list[FlowRun]:
-        """Return up to :data:`PAGE_SIZE` runs that are due at ``before``, the first due first.
+    def due_runs(self, before: datetime, *, after: datetime | None = None) -> list[FlowRun]:
+        """Return up to :data:`PAGE_SIZE` runs that are due at ``before``.
 
-        The server neither locks nor pages: it returns the same runs until they are claimed.
+        The server neither locks nor pages: it returns the same runs until they are claimed. It
+        orders them by their queue's priority, then by time.
+
+        Parameters
+        ----------
+        after
+            Leave out runs that are due earlier.
         """
         body = {
             "work_queue_names": self._queues,
             "scheduled_before": before.isoformat(),
+            **({"scheduled_after": after.isoformat()} if after else {}),
             "limit": PAGE_SIZE,
         }
         try:
@@ -107,14 +114,25 @@ class Prefect3:
                     f"prefect.work_queues, {self._queues}: create it or correct the setting."
                 ) from error
             raise
-        return self._described([item["flow_run"] for item in found]) if found else []
+        return self._described(found) if found else []
+
+    def limited_queues(self) -> frozenset[str]:
+        """Return the ids of the pool's queues to which a limit applied when runs were last due."""
+        queues = self._api.post(f"{self._pool_path}/queues/filter", {"limit": PAGE_SIZE})
+        pool_is_limited = self._pool["concurrency_limit"] is not None
+        return frozenset(
+            queue["id"]
+            for queue in queues
+            if pool_is_limited or queue["concurrency_limit"] is not None
+        )
 
     def _described(self, found: list[dict[str, Any]]) -> list[FlowRun]:
         pool_updated = self._read_work_pool()["updated"]
-        flows = self._names_of_flows({run["flow_id"] for run in found})
-        deployments = self._list("deployments", {run["deployment_id"] for run in found} - {None})
+        runs = [{**item["flow_run"], "work_queue_id": item["work_queue_id"]} for item in found]
+        flows = self._names_of_flows({run["flow_id"] for run in runs})
+        deployments = self._list("deployments", {run["deployment_id"] for run in runs} - {None})
         described = []
-        for run in found:
+        for run in runs:
             deployment = deployments.get(run["deployment_id"], {})
             due = parse_time(run["next_scheduled_start_time"])
             described.append(
@@ -129,6 +147,7 @@ class Prefect3:
                     deployment_name=deployment.get("name"),
                     deployment_updated=deployment.get("updated"),
                     work_pool_updated=pool_updated,
+                    work_queue_id=run["work_queue_id"],
                     has_job_variables=bool(run.get("job_variables")),
                 )
             )
@@ -148,8 +167,7 @@ class Prefect3:
         return {item["id"]: item for item in self._api.post(f"/{kind}/filter", body)}
 
     def _create_work_pool(self) -> None:
-        view = self._api.get("/collections/views/aggregate-worker-metadata")
-        template = view.get("prefect-aws", {}).get("ecs", {}).get("default_base_job_configuration")
+        template = self._default_template()
         if template is None:
             raise PermanentError(
                 f"Work pool {self._pool_name!r} (prefect.work_pool) does not exist and the server "
@@ -161,6 +179,16 @@ class Prefect3:
         except ApiError as error:
             if error.status != 409:  # another poll made it first
                 raise
+
+    def _default_template(self) -> dict[str, Any] | None:
+        try:
+            view = self._api.get("/collections/views/aggregate-worker-metadata")
+        except ApiError as error:
+            if error.status != 404:  # as Prefect Cloud may answer
+                raise
+            view = {}
+        found = view.get("prefect-aws", {}).get("ecs", {}).get("default_base_job_configuration")
+        return dict(found) if found else None
 
     # -- what dispatch asks
 
