@@ -147,3 +147,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
         processor=MessageGroups(),
         context=context,
     )
+
+
+clients.made_at_start(_deliveries)

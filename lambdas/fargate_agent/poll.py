@@ -171,3 +171,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     finally:
         found = poller.poll()
     return {"found": found}
+
+
+clients.made_at_start(_poller)

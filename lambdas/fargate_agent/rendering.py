@@ -129,10 +129,10 @@ def _job_kwargs(job: Mapping[str, Any]) -> Kwargs:
 def _index_of_flow(containers: list[dict[str, Any]], asked_name: str | None) -> int:
     """Find the container that runs the flow: by its name, else the one left without a name."""
     names = [container.get("name") for container in containers]
-    for name in (asked_name, CONTAINER_NAME, None):
-        if name in names and (name or name is None):
+    for name in (asked_name, CONTAINER_NAME):
+        if name and name in names:
             return names.index(name)
-    return 0
+    return names.index(None) if None in names else 0
 
 
 def _templated_containers(job: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -86,3 +86,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     return process_partial_response(
         event=event, record_handler=_receive, processor=MessageGroups(), context=context
     )
+
+
+clients.made_at_start(_prefect)

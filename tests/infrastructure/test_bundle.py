@@ -68,6 +68,26 @@ def modules(bundle: Path) -> set[str]:
     return {str(file.relative_to(bundle)) for file in bundle.rglob("*.py")}
 
 
+@pytest.mark.parametrize(
+    ("function", "clients"),
+    [("poll", "_poller"), ("dispatch", "_deliveries"), ("watch", "_prefect")],
+)
+@pytest.mark.parametrize(("name", "made"), [({"AWS_LAMBDA_FUNCTION_NAME": "x"}, 1), ({}, 0)])
+def test_clients_are_made_while_lambda_starts_the_function(
+    bundle: Path, function: str, clients: str, name: dict[str, str], made: int
+) -> None:
+    shown = f"import fargate_agent.{function} as m; print(m.{clients}.cache_info().currsize)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _WITH_BOTO3 + shown],
+        env={"BUNDLE": str(bundle), "SITE": _site_packages(), "AWS_DEFAULT_REGION": "eu-west-1"}
+        | name,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(made)]
+
+
 def test_the_settings_are_in_it(bundle: Path) -> None:
     settings = json.loads((bundle / "fargate_agent" / "settings.json").read_text())
     assert settings["work_pool"] == "fargate"
