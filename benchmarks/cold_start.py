@@ -18,8 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.bundling import build
-from infra.config import load
-from infra.fargate_agent import runtime_settings
+from infra.config import load, runtime_settings
 from local.cloud import EMULATOR_PYTHON, PROJECT
 
 PROCESSES = 7

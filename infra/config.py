@@ -207,6 +207,23 @@ def split_kwargs(config: AgentConfig, path: str = "agent.toml") -> Kwargs:
     return kwargs
 
 
+def runtime_settings(config: AgentConfig) -> dict[str, Any]:
+    """Return what the functions read as :class:`fargate_agent.settings.Settings`."""
+    return {
+        "agent_name": config.agent.name,
+        "agent_env": config.agent.env,
+        "poll_interval_seconds": config.agent.poll_interval_seconds,
+        "send_logs": config.agent.send_logs,
+        "api_url": config.prefect.api_url,
+        "api_key_secret": config.prefect.api_key_secret,
+        "auth_string_secret": config.prefect.auth_string_secret,
+        "work_pool": config.prefect.work_pool,
+        "work_queues": config.prefect.work_queues,
+        "ecs_kwargs": config.ecs.kwargs,
+        "kwargs_prefix": config.external_kwargs.prefix,
+    }
+
+
 def _refuse_unfinished(raw: Mapping[str, Any], source: str) -> None:
     for key, about in NOT_YET.items():
         if _at(raw, key) is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from aws_cdk import CfnElement, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_events as events
@@ -19,7 +18,7 @@ from constructs import Construct
 
 from infra.bundling import bundle
 from infra.compute import Compute
-from infra.config import AgentConfig, split_kwargs
+from infra.config import AgentConfig, runtime_settings, split_kwargs
 from infra.permissions import (
     FunctionRole,
     acknowledge,
@@ -287,20 +286,3 @@ def _roles(overrides: Mapping[str, str]) -> list[str]:
 def _role(function: lambda_.Function) -> iam.IRole:
     assert function.role is not None  # each was given one
     return function.role
-
-
-def runtime_settings(config: AgentConfig) -> dict[str, Any]:
-    """Return what the functions read as :class:`fargate_agent.settings.Settings`."""
-    return {
-        "agent_name": config.agent.name,
-        "agent_env": config.agent.env,
-        "poll_interval_seconds": config.agent.poll_interval_seconds,
-        "send_logs": config.agent.send_logs,
-        "api_url": config.prefect.api_url,
-        "api_key_secret": config.prefect.api_key_secret,
-        "auth_string_secret": config.prefect.auth_string_secret,
-        "work_pool": config.prefect.work_pool,
-        "work_queues": config.prefect.work_queues,
-        "ecs_kwargs": config.ecs.kwargs,
-        "kwargs_prefix": config.external_kwargs.prefix,
-    }

@@ -54,7 +54,7 @@ class Row:
 class Loop:
     """A running loop.
 
-    ``outputs`` are those of the deployed stack.
+    ``outputs`` are those of the deployed stack; ``first_poll`` is when it was asked to poll first.
     """
 
     api: JsonClient
@@ -62,6 +62,7 @@ class Loop:
     environment: Mapping[str, str]
     cloud: Cloud
     outputs: Mapping[str, str]
+    first_poll: datetime
 
     def deploy_flows(self, *entrypoints: str) -> dict[str, dict[str, Any]]:
         """Deploy functions of ``flows.py`` to the pool; return deployments by the flow's name.
@@ -172,8 +173,16 @@ def deployed_loop(
         say("Deploying the stack with the stock CDK command line ...")
         outputs = aws.deploy(context)
         # A new schedule first fires after a minute; the very first poll is asked for.
+        first_poll = datetime.now(UTC)
         first = aws.client("lambda").invoke(FunctionName=outputs["PollFunction"], Payload=b"{}")
         if "FunctionError" in first:
             raise ProcessFailed(f"the first poll:\n{first['Payload'].read().decode()}")
         environment = prefect_server.environment(folder, url, auth_string)
-        yield Loop(api=api, url=url, environment=environment, cloud=aws, outputs=outputs)
+        yield Loop(
+            api=api,
+            url=url,
+            environment=environment,
+            cloud=aws,
+            outputs=outputs,
+            first_poll=first_poll,
+        )

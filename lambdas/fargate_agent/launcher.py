@@ -19,7 +19,8 @@ from fargate_agent.agent import Agent
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs, KwargsModel, external_key, read_external
 from fargate_agent.observability import logger
-from fargate_agent.orchestrators.prefect3 import Claim, Prefect3, RunState
+from fargate_agent.orchestrators.prefect3 import Prefect3
+from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.rendering import render
 from fargate_agent.runs import FlowRun, Launch
 from fargate_agent.settings import Settings

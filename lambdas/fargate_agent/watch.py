@@ -17,7 +17,8 @@ from fargate_agent import clients, settings
 from fargate_agent.batches import MessageGroups
 from fargate_agent.diagnosis import diagnose
 from fargate_agent.observability import logger
-from fargate_agent.orchestrators.prefect3 import Prefect3, RunState
+from fargate_agent.orchestrators.prefect3 import Prefect3
+from fargate_agent.orchestrators.states import RunState
 from fargate_agent.overrides import CLAIM_ENV
 
 if TYPE_CHECKING:

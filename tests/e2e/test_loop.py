@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fargate_agent.runs import parse_time
 from local.loop import Loop, Row, deployed_loop
 
 AUTH_STRING = "admin:canary-password"
@@ -89,6 +90,17 @@ def test_the_pool_is_ready_with_the_agent_online(loop: Loop, runs: dict[str, Row
     assert loop.api.get("/work_pools/fargate")["status"] == "READY"
     (worker,) = loop.api.post("/work_pools/fargate/workers/filter", {})
     assert (worker["name"], worker["status"]) == ("fargate-agent", "ONLINE")
+
+
+def test_the_stacks_own_schedule_goes_on_polling(loop: Loop, runs: dict[str, Row]) -> None:
+    """The poll that was asked for sent ticks for 50 seconds; a later one is the schedule's."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    beat = loop.first_poll
+    while beat - loop.first_poll < timedelta(seconds=58) and time.monotonic() < deadline:
+        (worker,) = loop.api.post("/work_pools/fargate/workers/filter", {})
+        beat = parse_time(worker["last_heartbeat_time"])
+        time.sleep(1)
+    assert beat - loop.first_poll >= timedelta(seconds=58)
 
 
 def test_the_containers_output_is_in_the_stacks_log_group(loop: Loop, runs: dict[str, Row]) -> None:

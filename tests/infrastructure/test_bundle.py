@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.bundling import build
-from infra.fargate_agent import runtime_settings
+from infra.config import runtime_settings
 from tests.support.stack_template import config
 
 MAX_ZIPPED = 2_000_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from fargate_agent.orchestrators.prefect3 import RunState
+from fargate_agent.orchestrators.states import RunState
 from fargate_agent.runs import FlowRun
 
 

@@ -27,7 +27,7 @@ from fargate_agent.kwargs import external_key
 from fargate_agent.orchestrators.http import JsonClient
 from fargate_agent.orchestrators.prefect3 import Prefect3
 from fargate_agent.runs import FlowRun
-from infra.fargate_agent import runtime_settings
+from infra.config import runtime_settings
 from tests.support import moto_ecs, stack_template
 from tests.support.iam import Judge, requests
 from tests.support.recorder import Recorder

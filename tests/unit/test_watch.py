@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from fargate_agent.diagnosis import diagnose
-from fargate_agent.orchestrators.prefect3 import RunState
+from fargate_agent.orchestrators.states import RunState
 from fargate_agent.watch import conclude
 from tests.support.fakes import FakePrefect, run_state
 from tests.support.values import CLUSTER_ARN, RUN_ID, TASK_ARN, claimed_overrides, stopped_task

@@ -6,14 +6,13 @@ Follows https://docs.prefect.io/v3/api-ref/rest-api and what servers 3.x were se
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
 from fargate_agent.errors import PermanentError
 from fargate_agent.orchestrators.http import ApiError, JsonClient
+from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.runs import FlowRun, claim_id, parse_time
 
 PAGE_SIZE = 200
@@ -21,33 +20,6 @@ PAGE_SIZE = 200
 
 LOGGER_NAME = "prefect.fargate_agent"
 INFO, ERROR = 20, 40
-
-
-class Claim(Enum):
-    """What became of the proposal to launch a run."""
-
-    OURS = "ours"
-    """Accepted now, or already made by an earlier delivery of the same message."""
-    LOST = "lost"
-    """Another agent's, or no longer to be run."""
-    POSTPONED = "postponed"
-    """A concurrency limit is full: the server schedules the run again, under a new key."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunState:
-    """What Prefect says of a run now."""
-
-    type: str
-    scheduled_time: datetime | None
-    claim_id: str | None
-    infrastructure_id: str | None
-
-    def awaits(self, run: FlowRun) -> bool:
-        """Tell whether the run still waits for the launch that ``run``'s message asks for."""
-        if self.type == "SCHEDULED":
-            return self.scheduled_time == run.scheduled_time
-        return self.type == "PENDING" and self.claim_id == run.claim_id
 
 
 class Prefect3:
