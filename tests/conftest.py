@@ -15,17 +15,6 @@ os.environ["JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION"] = "20"
 from local.prefect_server import prefect_server
 from tests.support.world import World
 
-_ONE_WORKER_EACH = {"integration": "prefect", "e2e": "loop"}
-"""Folders whose tests share something slow to start, and so one xdist worker."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        group = _ONE_WORKER_EACH.get(item.path.parent.name)
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
-
 
 @pytest.fixture(autouse=True)
 def _no_aws_of_this_user(monkeypatch: pytest.MonkeyPatch) -> None:

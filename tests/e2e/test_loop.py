@@ -15,6 +15,8 @@ import pytest
 from fargate_agent.runs import parse_time
 from local.loop import Loop, Row, deployed_loop
 
+pytestmark = pytest.mark.xdist_group("loop")  # one worker shares what is slow to start
+
 AUTH_STRING = "admin:canary-password"
 PATIENCE_SECONDS = 180
 KWARGS = {

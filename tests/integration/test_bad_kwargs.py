@@ -10,6 +10,8 @@ from botocore.exceptions import ClientError
 
 from tests.support.world import World
 
+pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
+
 ONE = {"image": "a"}
 BAD_FILES: dict[str, tuple[Any, str]] = {
     "not JSON": (

@@ -15,6 +15,8 @@ from fargate_agent import launcher
 from fargate_agent.dispatch import _deliveries
 from tests.support.world import World, older
 
+pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
+
 
 def enqueued(world: World, **variables: Any) -> tuple[str, str, list[dict[str, Any]]]:
     """Schedule a run, poll, and receive its message: deployment, run, records."""

@@ -12,6 +12,8 @@ from botocore.exceptions import ClientError
 from fargate_agent import launcher
 from tests.support.world import World
 
+pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
+
 
 def refuse(code: str, message: str = "no") -> Callable[..., None]:
     def run_task(*_: Any, **__: Any) -> None:

@@ -12,6 +12,8 @@ from tests.support.iam import Judge, Request, consuming, logging, requests
 from tests.support.stack_template import OTHER_ROLE, of_type
 from tests.support.world import FUNCTIONS, World
 
+pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
+
 
 @pytest.fixture
 def exercised(make_world: Callable[..., World]) -> World:

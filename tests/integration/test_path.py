@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.world import World
 
+pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
+
 
 def environment(task: dict[str, Any]) -> dict[str, str]:
     (container,) = task["overrides"]["containerOverrides"]

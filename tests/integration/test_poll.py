@@ -13,6 +13,8 @@ from fargate_agent.errors import PermanentError
 from fargate_agent.runs import FlowRun, claim_id
 from tests.support.world import World
 
+pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
+
 
 def test_a_missing_pool_is_made_from_the_servers_own_template(world: World) -> None:
     world.poll()

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.world import World
 
+pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
+
 OUT_OF_MEMORY = {
     "lastStatus": "STOPPED",
     "stoppedReason": "OutOfMemoryError: Container killed due to memory usage",
