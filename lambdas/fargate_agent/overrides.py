@@ -42,7 +42,7 @@ def render_overrides(
     """
     weaker = [
         _in_ecs_form(agent.kwargs.request.get("overrides"), names),
-        _asked_by_job(job, names),
+        _in_ecs_form((job.get("task_run_request") or {}).get("overrides"), names),
         _told_by_agent(run, job, agent, external, names.final),
     ]
     layers = [
@@ -80,16 +80,6 @@ def _in_ecs_form(overrides: Mapping[str, Any] | None, names: ContainerNames) -> 
         if isinstance(container.get("command"), str):
             container["command"] = shlex.split(container["command"])
     return {**asked, "containerOverrides": containers}
-
-
-def _asked_by_job(job: Mapping[str, Any], names: ContainerNames) -> dict[str, Any]:
-    asked = _in_ecs_form((job.get("task_run_request") or {}).get("overrides"), names)
-    for container in asked["containerOverrides"]:
-        if container["name"] == names.final:
-            # The job configuration has these two itself, and they are rendered from there.
-            container.pop("environment", None)
-            container.pop("command", None)
-    return asked
 
 
 def _without(layer: Mapping[str, Any], external: Kwargs, flow: str) -> dict[str, Any]:

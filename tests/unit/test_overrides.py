@@ -264,3 +264,12 @@ def test_a_sidecars_override_is_put_into_ecss_form():
         "command": ["listen", "-p", "1"],
         "environment": {"PORT": "1"},
     }
+
+
+def test_variables_that_only_the_templates_override_has_are_kept_below_the_jobs():
+    written = [{"name": "A", "value": "template"}, {"name": "B", "value": "template"}]
+    overrides = {"containerOverrides": [{"name": "prefect", "environment": written}]}
+
+    told = environment({"env": {"B": "job"}, "task_run_request": {"overrides": overrides}})
+
+    assert (told["A"], told["B"]) == ("template", "job")
