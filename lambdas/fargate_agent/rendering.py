@@ -141,6 +141,10 @@ def _templated_containers(job: Mapping[str, Any]) -> list[dict[str, Any]]:
         present(container) for container in definition.get("containerDefinitions") or [{}]
     ]
     for container in containers:
+        if "environment" in container:  # a variable left null is a variable left out
+            container["environment"] = [
+                e for e in container["environment"] if e["value"] is not None
+            ]
         for size in container.keys() & {"cpu", "memory", "memoryReservation"}:
             container[size] = int(container[size])  # a job variable may be text
     return containers

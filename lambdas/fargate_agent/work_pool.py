@@ -108,12 +108,12 @@ def _refuse_references(variable: str, value: Any) -> None:
     _refuse_blocks(f"job variable {variable!r}", value)
     for place, text in _texts(value):
         found = _PLACEHOLDER.search(text)
-        if found and found[1].startswith("prefect."):
+        if found and found[1].startswith(("prefect.", "$")):
             # The whole text may hold a secret beside the placeholder.
             raise PermanentError(
                 f"The job variable '{variable}{place}' refers to '{found[0]}'. This agent does not "
-                "read blocks or Prefect variables: write the plain value into the deployment's or "
-                "the run's job variables."
+                "read blocks, Prefect variables or a worker's environment: write the plain value "
+                "into the deployment's or the run's job variables."
             )
 
 

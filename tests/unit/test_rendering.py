@@ -289,3 +289,12 @@ def test_tags_of_the_template_are_kept():
 def test_another_launch_type_in_s3_is_refused():
     with pytest.raises(PermanentError, match="launch type is 'EC2'"):
         rendered(external=Kwargs(request={"launchType": "EC2"}))
+
+
+def test_a_variable_of_the_template_that_is_null_is_left_out():
+    container = {"environment": [{"name": "A", "value": "1"}, {"name": "B", "value": None}]}
+
+    launch = rendered({"task_definition": {"containerDefinitions": [container]}})
+
+    (flow,) = launch.definition["containerDefinitions"]
+    assert flow["environment"] == [{"name": "A", "value": "1"}]

@@ -102,7 +102,9 @@ def test_a_variable_that_holds_a_block_is_refused_by_name(value: Any):
         job_configuration(template({}), {"credentials": value})
 
 
-@pytest.mark.parametrize("found", ["{{ prefect.blocks.secret.key }}", "{{prefect.variables.b}}"])
+@pytest.mark.parametrize(
+    "found", ["{{ prefect.blocks.secret.key }}", "{{prefect.variables.b}}", "{{ $B }}"]
+)
 def test_a_variable_that_refers_to_prefect_is_refused_by_name_and_without_its_value(found: str):
     with pytest.raises(PermanentError) as refusal:
         job_configuration(template({}), {"env": {"A": f"postgres://u:canary@{found}/db"}})
