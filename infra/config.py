@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -179,6 +180,7 @@ def load(path: Path, context: Mapping[str, Any]) -> AgentConfig:
     return config
 
 
+@cache
 def kwargs_model() -> KwargsModel:
     """Return botocore's model of the kwargs; no call is made, so any region does."""
     return KwargsModel(boto3.client("ecs", region_name="us-east-1"))

@@ -64,11 +64,10 @@ def _in_ecs_form(overrides: Mapping[str, Any] | None, names: ContainerNames) -> 
     """Write overrides as ECS wants them: sizes typed, variables listed, commands in words."""
     asked = present(overrides or {})
     containers = [present(c) for c in asked.pop("containerOverrides", None) or []]
-    for size in ("cpu", "memory"):
-        asked.update({size: str(asked[size])} if size in asked else {})
-        for container in containers:
-            container.update({size: int(container[size])} if size in container else {})
+    for size in asked.keys() & {"cpu", "memory"}:
+        asked[size] = str(asked[size])
     for container in containers:
+        make_sizes_numbers(container)
         if container.get("name", names.templated) == names.templated:
             container["name"] = names.final
         if isinstance(container.get("environment"), Mapping):
@@ -158,6 +157,12 @@ def _identify(container: dict[str, Any], run: FlowRun, secrets: Collection[str])
     others = [e for e in container["environment"] if e["name"] not in taken]
     told = [{"name": name, "value": value} for name, value in identity.items()]
     container["environment"] = [*told, *others]
+
+
+def make_sizes_numbers(container: dict[str, Any]) -> None:
+    """Turn a container's sizes into the numbers ECS wants: a job variable may be text."""
+    for size in container.keys() & {"cpu", "memory", "memoryReservation"}:
+        container[size] = int(container[size])
 
 
 def present(mapping: Mapping[str, Any]) -> dict[str, Any]:

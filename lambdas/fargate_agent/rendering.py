@@ -14,7 +14,7 @@ from typing import Any
 from fargate_agent.agent import Agent
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs
-from fargate_agent.overrides import ContainerNames, present, render_overrides
+from fargate_agent.overrides import ContainerNames, make_sizes_numbers, present, render_overrides
 from fargate_agent.runs import FlowRun, Launch
 
 CONTAINER_NAME = "prefect"
@@ -145,8 +145,7 @@ def _templated_containers(job: Mapping[str, Any]) -> list[dict[str, Any]]:
             container["environment"] = [
                 e for e in container["environment"] if e["value"] is not None
             ]
-        for size in container.keys() & {"cpu", "memory", "memoryReservation"}:
-            container[size] = int(container[size])  # a job variable may be text
+        make_sizes_numbers(container)
     return containers
 
 

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from aws_cdk import aws_iam as iam
 from aws_cdk.assertions import Match, Template
 
 from infra.bundling import PYTHON_VERSION
+from infra.stack import AgentStack
 from tests.support.stack_template import (
     SECRET,
     Deployed,
@@ -16,6 +18,7 @@ from tests.support.stack_template import (
     default_template,
     of_type,
     synthesize,
+    unbundled_app,
 )
 
 GIVEN = {
@@ -290,3 +293,20 @@ def test_roles_of_the_settings_overrides_may_be_passed() -> None:
     statements = deployed.role_statements(function["Properties"]["Role"]["Fn::GetAtt"][0])
     (pass_role,) = (s for s in statements if s["Action"] == "iam:PassRole")
     assert role in pass_role["Resource"]
+
+
+def test_another_construct_may_be_let_write_kwargs_files() -> None:
+    stack = AgentStack(unbundled_app(), config())
+    stack.agent.grant_write_kwargs(iam.Role(stack, "Writer", assumed_by=iam.AnyPrincipal()))
+    deployed = Deployed(Template.from_stack(stack).to_json())
+    (role,) = (id for id in of_type(deployed.template, "AWS::IAM::Role") if "Writer" in id)
+    (statement,) = deployed.role_statements(role)
+    assert "s3:PutObject" in statement["Action"]
+    assert statement["Resource"].endswith("/kwargs/*")
+
+
+def test_without_external_kwargs_there_is_nothing_to_write_to() -> None:
+    stack = AgentStack(unbundled_app(), config(external_kwargs={"enabled": False}))
+    role = iam.Role(stack, "Writer", assumed_by=iam.AnyPrincipal())
+    with pytest.raises(ValueError, match=r"external_kwargs\.enabled is false"):
+        stack.agent.grant_write_kwargs(role)

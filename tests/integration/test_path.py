@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
+from fargate_agent.orchestrators.http import ApiError, CredentialsRefused, JsonClient
 from tests.support.world import World
 
 pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
@@ -191,12 +192,20 @@ def test_a_run_without_an_image_gets_the_servers_own_version(world: World) -> No
     assert container["image"] == f"prefecthq/prefect:{version}-python3.12"
 
 
+@pytest.mark.parametrize(
+    "hidden", [ApiError("GET /admin/version", 404, "none"), CredentialsRefused("403")]
+)
 def test_a_server_that_hides_its_version_gets_the_latest_image(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, hidden: Exception
 ) -> None:
-    monkeypatch.setattr(
-        "fargate_agent.orchestrators.prefect3.Prefect3.server_version", lambda _: None
-    )
+    ask = JsonClient.get
+
+    def get(client: JsonClient, path: str) -> Any:
+        if path == "/admin/version":
+            raise hidden
+        return ask(client, path)
+
+    monkeypatch.setattr(JsonClient, "get", get)
     task = launch(world, world.deployment(image=None))
 
     (container,) = world.definition(task["taskDefinitionArn"])["containerDefinitions"]

@@ -11,7 +11,6 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +25,6 @@ from fargate_agent import dispatch, launcher, poll, settings, watch
 from fargate_agent.kwargs import external_key
 from fargate_agent.orchestrators.http import JsonClient
 from fargate_agent.orchestrators.prefect3 import Prefect3
-from fargate_agent.runs import FlowRun
 from infra.config import runtime_settings
 from tests.support import moto_ecs, stack_template
 from tests.support.iam import Judge, requests
@@ -267,11 +265,6 @@ def older(record: dict[str, Any], seconds: float = 120) -> None:
     """Let a record look as if it had waited in the queue."""
     sent = int(record["attributes"]["SentTimestamp"]) - int(seconds * 1000)
     record["attributes"]["SentTimestamp"] = str(sent)
-
-
-def retold(record: dict[str, Any], **changes: Any) -> None:
-    """Change the flow run that a record tells of."""
-    record["body"] = replace(FlowRun.from_message(record["body"]), **changes).to_message()
 
 
 def _network(template: Mapping[str, Any]) -> dict[str, str]:

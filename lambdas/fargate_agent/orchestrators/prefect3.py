@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fargate_agent.errors import PermanentError
-from fargate_agent.orchestrators.http import ApiError, JsonClient
+from fargate_agent.orchestrators.http import ApiError, CredentialsRefused, JsonClient
 from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.runs import FlowRun, claim_id, parse_time
 
@@ -207,8 +207,10 @@ class Prefect3:
         """Return the server's version, such as ``3.8.8``, or None where it does not tell."""
         try:
             return str(self._api.get("/admin/version"))
+        except CredentialsRefused:  # of this one call: those of the claim were accepted
+            return None
         except ApiError as error:
-            if error.status in (403, 404):
+            if error.status == 404:
                 return None
             raise
 
