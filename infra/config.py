@@ -6,6 +6,7 @@ remedy; so a deployed function never meets bad settings.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -14,20 +15,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs, KwargsModel, did_you_mean
 from infra import flags
+from infra.environment import fallbacks
 
 NOT_YET = {
-    "agent.labels": "it belongs to Prefect 1",
-    "agent.url": "the function URL for health and poke",
-    "aws": "other credentials, roles, regions and botocore settings",
-    "ecs.enable_task_revisions": "it belongs to Prefect 1",
-    "ecs.on_drift": "this version always revises a definition that changed",
     "ecs.relaunch_attempts": "relaunching after Spot interruptions",
-    "prefect.agent_config_id": "it belongs to Prefect 1",
 }
 """Keys the design names and this version rejects by name, with what they are about."""
 
@@ -61,11 +59,8 @@ def _arn(kind: str) -> AfterValidator:
 
 
 def _url(url: str) -> str:
-    if not re.fullmatch(r"https?://\S+/api(/\S*)?", url.rstrip("/")):
-        raise ValueError(
-            "must be Prefect's API address, as in PREFECT_API_URL: https://host/api, or "
-            "https://api.prefect.cloud/api/accounts/.../workspaces/..."
-        )
+    if not re.fullmatch(r"https?://[^\s/]\S*", url):
+        raise ValueError("must be the address of Prefect's API, such as https://host/api")
     return url.rstrip("/")
 
 
@@ -84,19 +79,51 @@ class AgentSection(_Section):
     name: str = Field("fargate-agent", pattern=r"^[A-Za-z]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?$")
     enabled: bool = True
     poll_interval_seconds: Annotated[int, AfterValidator(_multiple_of_a_minute_or_part_of_it)] = 10
+    labels: list[str] = []
     env: dict[str, str] = {}
     send_logs: bool = True
+    url: bool = False
+
+
+ONLY_PREFECT_1 = ("agent_config_id", "backend", "extra_loggers", "logging_level", "tenant_id")
+ONLY_PREFECT_3 = ("auth_string_secret", "work_pool", "work_queues")
 
 
 class PrefectSection(_Section):
     """``[prefect]``"""
 
-    version: Literal[3] = 3
+    version: Literal[1, 3] = 3
     api_url: Annotated[str, AfterValidator(_url)]
     api_key_secret: SecretArn | None = None
     auth_string_secret: SecretArn | None = None
-    work_pool: str = Field(min_length=1)
+    work_pool: str | None = Field(None, min_length=1)
     work_queues: list[str] = []
+    agent_config_id: str | None = None
+    backend: Literal["cloud", "server"] | None = None
+    tenant_id: str | None = None
+    logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    extra_loggers: list[str] = []
+
+    @model_validator(mode="after")
+    def _of_one_version(self) -> PrefectSection:
+        others = ONLY_PREFECT_3 if self.version == 1 else ONLY_PREFECT_1
+        for key in others:
+            if key in self.model_fields_set:
+                belongs = 3 if self.version == 1 else 1
+                raise ValueError(
+                    f"{key} belongs to Prefect {belongs}, and version is {self.version}: remove it"
+                )
+        if self.version == 1:
+            return self
+        if self.work_pool is None:
+            raise ValueError("work_pool must be set: the name of the ECS work pool that is served")
+        if not re.fullmatch(r"https?://\S+/api(/\S*)?", self.api_url):
+            raise ValueError(
+                "api_url must be Prefect's API address, as in PREFECT_API_URL: https://host/api, "
+                "or https://api.prefect.cloud/api/accounts/.../workspaces/...; "
+                f"it is {self.api_url!r}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_secret(self) -> PrefectSection:
@@ -111,10 +138,34 @@ class PrefectSection(_Section):
 class EcsSection(_Section):
     """``[ecs]``"""
 
-    launch_type: Literal["FARGATE"] = "FARGATE"
+    launch_type: Literal["FARGATE", "FARGATE_SPOT", "EC2", "EXTERNAL", ""] = "FARGATE"
+    enable_task_revisions: bool = False
+    on_drift: Literal["revise", "reuse", "fail"] = "revise"
     kwargs: dict[str, Any] = {}
     allowed_roles: list[RoleArn] = []
     allowed_clusters: list[ClusterArn] = []
+
+
+class AwsSection(_Section):
+    """``[aws]``"""
+
+    credentials_secret: SecretArn | None = None
+    role_arn: RoleArn | None = None
+    region: str | None = Field(None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    botocore: dict[str, Any] = {}
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether tasks run in another account or region than the stack's."""
+        return bool(self.credentials_secret or self.role_arn or self.region)
+
+    @model_validator(mode="after")
+    def _botocore_options(self) -> AwsSection:
+        try:
+            Config(**self.botocore)
+        except (TypeError, ValueError, BotoCoreError) as error:
+            raise ValueError(f"botocore: not options of botocore.config.Config: {error}") from error
+        return self
 
 
 class ExternalKwargsSection(_Section):
@@ -130,11 +181,29 @@ class AgentConfig(_Section):
 
     agent: AgentSection = AgentSection()
     prefect: PrefectSection
+    aws: AwsSection = AwsSection()
     ecs: EcsSection = EcsSection()
     external_kwargs: ExternalKwargsSection = ExternalKwargsSection()
 
+    @model_validator(mode="after")
+    def _of_one_version(self) -> AgentConfig:
+        if self.prefect.version == 1:
+            return self
+        if self.agent.labels:
+            raise ValueError("agent.labels belongs to Prefect 1: in Prefect 3 a work pool chooses")
+        if self.ecs.enable_task_revisions:
+            raise ValueError("ecs.enable_task_revisions belongs to Prefect 1: remove it")
+        if self.ecs.launch_type != "FARGATE":
+            raise ValueError(
+                f"ecs.launch_type: {self.ecs.launch_type!r} is not in this version with Prefect 3; "
+                "use FARGATE"
+            )
+        return self
 
-def load(path: Path, context: Mapping[str, Any]) -> AgentConfig:
+
+def load(
+    path: Path, context: Mapping[str, Any], environ: Mapping[str, str] = os.environ
+) -> AgentConfig:
     """Read the settings.
 
     Parameters
@@ -143,6 +212,9 @@ def load(path: Path, context: Mapping[str, Any]) -> AgentConfig:
         The TOML file.
     context
         The CDK context; what looks like ``section.key`` overrides that key of the file.
+    environ
+        With Prefect 1 the environment stands in for what ``[ecs.kwargs]`` does not name, as it
+        did for the legacy agent (:mod:`infra.environment`).
 
     Raises
     ------
@@ -172,7 +244,10 @@ def load(path: Path, context: Mapping[str, Any]) -> AgentConfig:
             raise ConfigError(f"-c {key}: {error}") from error
     try:
         config = AgentConfig.model_validate(raw)
-        split_kwargs(config, str(path))
+        if config.prefect.version == 1:
+            config = with_environment(config, model, environ)
+        given_kwargs = split_kwargs(config, str(path))
+        check_placement(config, given_kwargs, str(path))
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(error, str(path), list(given)))) from error
     except PermanentError as error:
@@ -195,7 +270,7 @@ def split_kwargs(config: AgentConfig, path: str = "agent.toml") -> Kwargs:
         A key or value is not one of ECS's, by botocore's model of it.
     """
     kwargs = kwargs_model().split(config.ecs.kwargs, f"{path}: ecs.kwargs")
-    if kwargs.request.get("launchType", "FARGATE") != "FARGATE":
+    if config.prefect.version == 3 and kwargs.request.get("launchType", "FARGATE") != "FARGATE":
         raise PermanentError(
             f"{path}: ecs.kwargs: launchType: this version launches on FARGATE. Remove it."
         )
@@ -209,33 +284,84 @@ def split_kwargs(config: AgentConfig, path: str = "agent.toml") -> Kwargs:
     return kwargs
 
 
+def with_environment(
+    config: AgentConfig, model: KwargsModel, environ: Mapping[str, str]
+) -> AgentConfig:
+    """Return the settings with the environment's kwargs where ``[ecs.kwargs]`` names none."""
+    kwargs = model.parsed(config.ecs.kwargs)
+    found = fallbacks(kwargs, model, environ)
+    ecs = config.ecs.model_copy(update={"kwargs": {**kwargs, **found}})
+    return config.model_copy(update={"ecs": ecs})
+
+
+def check_placement(config: AgentConfig, kwargs: Kwargs, path: str = "agent.toml") -> None:
+    """Refuse to run tasks where the stack can make no cluster or network for them.
+
+    Raises
+    ------
+    PermanentError
+        A parameter must be named in ``[ecs.kwargs]``, and is not.
+    """
+    wanted: list[str] = []
+    if config.aws.elsewhere or config.ecs.launch_type in ("EC2", "EXTERNAL"):
+        wanted = ["cluster"]
+        if kwargs.definition.get("networkMode", "awsvpc") == "awsvpc":
+            wanted += ["networkConfiguration"]
+    if config.aws.role_arn or config.aws.credentials_secret:
+        wanted += ["executionRoleArn", "taskRoleArn"]
+    for key in wanted:
+        if key not in {**kwargs.definition, **kwargs.request}:
+            raise PermanentError(
+                f"{path}: ecs.kwargs: {key}: must be named, for the tasks run on what this stack "
+                "does not make: another account, another region, or instances "
+                f"(ecs.launch_type = {config.ecs.launch_type!r})."
+            )
+
+
 def runtime_settings(config: AgentConfig) -> dict[str, Any]:
     """Return what the functions read as :class:`fargate_agent.settings.Settings`."""
     return {
         "agent_name": config.agent.name,
+        "agent_labels": config.agent.labels,
         "agent_env": config.agent.env,
         "poll_interval_seconds": config.agent.poll_interval_seconds,
         "send_logs": config.agent.send_logs,
+        "prefect_version": config.prefect.version,
         "api_url": config.prefect.api_url,
         "api_key_secret": config.prefect.api_key_secret,
         "auth_string_secret": config.prefect.auth_string_secret,
-        "work_pool": config.prefect.work_pool,
+        "work_pool": config.prefect.work_pool or "",
         "work_queues": config.prefect.work_queues,
+        "agent_config_id": config.prefect.agent_config_id,
+        "backend": config.prefect.backend or _backend(config),
+        "tenant_id": config.prefect.tenant_id,
+        "logging_level": config.prefect.logging_level,
+        "extra_loggers": config.prefect.extra_loggers,
+        "aws_credentials_secret": config.aws.credentials_secret,
+        "aws_role_arn": config.aws.role_arn,
+        "aws_region": config.aws.region,
+        "aws_botocore": config.aws.botocore,
+        "launch_type": config.ecs.launch_type,
+        "enable_task_revisions": config.ecs.enable_task_revisions,
+        "on_drift": config.ecs.on_drift,
         "ecs_kwargs": config.ecs.kwargs,
+        "kwargs_bucket_is_given": config.external_kwargs.bucket is not None,
         "kwargs_prefix": config.external_kwargs.prefix,
     }
+
+
+def _backend(config: AgentConfig) -> str:
+    """Tell Prefect Cloud from the open-source server of Prefect 1, which knows no keys."""
+    return "cloud" if config.prefect.api_key_secret else "server"
 
 
 def _refuse_unfinished(raw: Mapping[str, Any], source: str) -> None:
     for key, about in NOT_YET.items():
         if _at(raw, key) is not None:
             raise ConfigError(f"{source}{key}: not in this version ({about}). Remove it.")
-    if str(_at(raw, "prefect.version")) in ("1", "2"):
-        raise ConfigError(f"{source}prefect.version: this version of the agent serves Prefect 3.")
-    launch_type = _at(raw, "ecs.launch_type")
-    if launch_type in ("FARGATE_SPOT", "EC2", "EXTERNAL"):
+    if str(_at(raw, "prefect.version")) == "2":
         raise ConfigError(
-            f"{source}ecs.launch_type: {launch_type} is not in this version; use FARGATE."
+            f"{source}prefect.version: this version of the agent serves Prefect 1 and 3."
         )
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fargate_agent.kwargs import external_key
+from fargate_agent.external_kwargs import external_key
 from fargate_agent.orchestrators.http import JsonClient
 from fargate_agent.runs import parse_time
 from local import prefect_server

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 
+from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.credentials import authorization
 from fargate_agent.orchestrators.http import JsonClient
-from fargate_agent.orchestrators.prefect3 import Prefect3
+from fargate_agent.orchestrators.prefect1 import Prefect1
+from fargate_agent.orchestrators.prefect3 import API_VERSION, Prefect3
+from fargate_agent.sessions import task_client
 from fargate_agent.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_resourcegroupstaggingapi import ResourceGroupsTaggingAPIClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
@@ -38,14 +43,33 @@ def made_at_start(make: Callable[[], object]) -> None:
         make()
 
 
-def ecs() -> ECSClient:
-    """Make an ECS client that slows down by itself when ECS throttles it."""
-    return boto3.client("ecs", config=_CONFIG)
+@dataclass(frozen=True, slots=True)
+class TaskClients:
+    """The clients of where tasks run: their account and region may be others than the agent's."""
 
+    ecs: ECSClient
+    tagging: ResourceGroupsTaggingAPIClient
+    s3: S3Client
 
-def s3() -> S3Client:
-    """Make an S3 client."""
-    return boto3.client("s3", config=_CONFIG)
+    @classmethod
+    def from_settings(cls, settings: Settings) -> TaskClients:
+        """Make the clients. Those of ECS slow down by themselves when they are throttled.
+
+        A bucket that the stack made is the agent's own, whoever runs the tasks.
+
+        Raises
+        ------
+        PermanentError
+            The secret in ``aws.credentials_secret`` does not hold a key.
+        """
+        make = task_client(settings, secrets_manager)
+        config = _CONFIG.merge(Config(**settings.aws_botocore))
+        make_s3: Callable[..., Any] = make if settings.kwargs_bucket_is_given else boto3.client
+        return cls(
+            ecs=make("ecs", config=config),
+            tagging=make("resourcegroupstaggingapi", config=config),
+            s3=make_s3("s3", config=_CONFIG),
+        )
 
 
 def sqs() -> SQSClient:
@@ -58,7 +82,7 @@ def secrets_manager() -> SecretsManagerClient:
     return boto3.client("secretsmanager", config=_CONFIG)
 
 
-def prefect(settings: Settings) -> Prefect3:
+def orchestrator(settings: Settings) -> Orchestrator:
     """Make the client of the orchestrator that the settings name."""
     api = JsonClient(
         settings.api_url,
@@ -68,6 +92,9 @@ def prefect(settings: Settings) -> Prefect3:
             auth_string_secret=settings.auth_string_secret,
         ),
     )
+    if settings.prefect_version == 1:
+        return Prefect1(api, settings)
+    api.headers["X-PREFECT-API-VERSION"] = API_VERSION
     return Prefect3(
         api,
         work_pool=settings.work_pool,

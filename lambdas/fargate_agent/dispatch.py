@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.batch import process_partial_response
 
 from fargate_agent import clients, settings
 from fargate_agent.batches import MessageGroups, backoff_seconds, hide
-from fargate_agent.errors import NotDueYet, PermanentError
+from fargate_agent.errors import NoSlot, NotDueYet, PermanentError
 from fargate_agent.launcher import Launcher, Reads
 from fargate_agent.observability import logger
 from fargate_agent.runs import FlowRun
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 WAKE_AHEAD_SECONDS = 1.0
 """An early message shows up again this long before its run is due, and the rest is slept: the
 queue counts whole seconds, and a redelivery takes its time."""
+
+SLOT_SECONDS = 30
+"""A run that found a concurrency limit full is claimed again after this."""
 
 LONGEST_HIDE_SECONDS = 300
 """An early message shows up at least this often, for its run may have been moved meanwhile."""
@@ -74,6 +77,8 @@ class Deliveries:
         self._wait_until_due(run, record)
         try:
             self.launcher.launch(run, known=reads if self._doubtful(run, record) else None)
+        except NoSlot:
+            self._await_slot(run, record)
         except Exception as error:
             self._failed(run, record, classify(error))
 
@@ -86,10 +91,22 @@ class Deliveries:
         if wait > 0:
             self.sleep(wait)
 
+    def _await_slot(self, run: FlowRun, record: SQSRecord) -> None:
+        """Put the message back, for another claim; in the end drop it, for a poll to find the run.
+
+        Waiting for a slot is no failure, however long: the run is not told.
+        """
+        if _receives(record) >= self.max_receives:
+            logger.info("gives its place back to the poll", flow_run_id=run.id)
+            return
+        hide(self.sqs, self.queue_url, record, SLOT_SECONDS)
+        raise NotDueYet(SLOT_SECONDS)
+
     def _doubtful(self, run: FlowRun, record: SQSRecord) -> bool:
         sent = int(record.attributes.sent_timestamp or 0) / 1000
         return (
-            _receives(record) > 1
+            self.launcher.orchestrator.reads_every_run
+            or _receives(record) > 1
             or self.now().timestamp() - sent > DOUBTFUL_AGE_SECONDS
             or sent - run.scheduled_time.timestamp() > DEDUPE_SECONDS
             or self.poll_interval_seconds > DEDUPE_SECONDS
@@ -110,7 +127,7 @@ class Deliveries:
         """Crash the run with the reason; where even that fails, the message comes back."""
         logger.error("failed for good", flow_run_id=run.id, error=message)
         try:
-            self.launcher.prefect.crash(run.id, message)
+            self.launcher.orchestrator.crash(run.id, message)
         except Exception:
             self._back_off(record)
             raise
@@ -140,7 +157,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Receive a batch from ``runs.fifo``; return the messages that must come back."""
     deliveries = _deliveries()
     ids = [record["attributes"]["MessageGroupId"] for record in event["Records"]]
-    reads = Reads(deliveries.launcher.prefect, ids)
+    reads = Reads(deliveries.launcher.orchestrator, ids)
     return process_partial_response(
         event=event,
         record_handler=lambda record: deliveries.deliver(record, reads),

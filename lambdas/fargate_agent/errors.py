@@ -11,6 +11,10 @@ class PermanentError(Exception):
     """
 
 
+class NoSlot(Exception):
+    """A concurrency limit is full and the run unchanged: to be tried again, however often."""
+
+
 class NotDueYet(Exception):
     """A message that came before its run is due. Its visibility is set; nothing was attempted.
 

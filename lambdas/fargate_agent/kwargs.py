@@ -1,4 +1,4 @@
-"""boto3 keyword arguments for ECS as users write them: split, validated, read from S3.
+"""boto3 keyword arguments for ECS as users write them: parsed, validated, split.
 
 The accepted keys are botocore's own, from its model of ``register_task_definition`` and
 ``run_task``: what boto3 learns to send, a user may write the same day.
@@ -6,6 +6,7 @@ The accepted keys are botocore's own, from its model of ``register_task_definiti
 
 from __future__ import annotations
 
+import ast
 import difflib
 import json
 import re
@@ -13,19 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
-from slugify import slugify
 
 from fargate_agent.errors import PermanentError
 
 if TYPE_CHECKING:
-    from botocore.model import StructureShape
+    from botocore.model import ListShape, Shape, StructureShape
     from mypy_boto3_ecs import ECSClient
-    from mypy_boto3_s3 import S3Client
-
-MAX_BYTES = 1024 * 1024
-"""An external kwargs file may be this large."""
 
 AGENTS_OWN = frozenset({"clientToken", "count", "referenceId", "startedBy", "taskDefinition"})
 """``run_task`` keys that hold the agent's guarantees together, so no user may set them."""
@@ -56,23 +51,47 @@ class KwargsModel:
     def __init__(self, ecs: ECSClient) -> None:
         self._definition = _input(ecs, "RegisterTaskDefinition")
         self._request = _input(ecs, "RunTask")
+        containers = cast("ListShape", self._definition.members["containerDefinitions"])
+        self._container = cast("StructureShape", containers.member)
 
     def is_text(self, key: str) -> bool:
         """Tell whether a key's value is a string."""
-        for shape in (self._definition, self._request):
-            if key in shape.members:
-                return str(shape.members[key].type_name) == "string"
-        return False
+        shape = self._shape(key)
+        return shape is not None and str(shape.type_name) == "string"
 
-    def split(self, kwargs: Mapping[str, Any], source: str) -> Kwargs:
-        """Validate kwargs and split them between the two calls and the flow's container.
+    def parsed(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the kwargs with what was written as text in place of a list, table or number.
 
+        The legacy agent took Python literals, for its command line knew text only. Here JSON is
+        taken too, and what ECS wants as text stays text: ``cluster=12345`` names a cluster.
         An integer ``cpu`` or ``memory`` becomes the string that ECS wants.
+        """
+        made = {key: _literal(value, self._shape(key)) for key, value in kwargs.items()}
+        for size in ("cpu", "memory"):
+            if isinstance(made.get(size), int) and not isinstance(made[size], bool):
+                made[size] = str(made[size])
+        containers = made.get("containerDefinitions")
+        if isinstance(containers, list | tuple):
+            fields = self._container.members
+            made["containerDefinitions"] = [
+                {key: _literal(value, fields.get(key)) for key, value in container.items()}
+                if isinstance(container, Mapping)
+                else container
+                for container in containers
+            ]
+        return made
+
+    def split(
+        self, kwargs: Mapping[str, Any], source: str, *, several_containers: bool = False
+    ) -> Kwargs:
+        """Parse and validate kwargs and split them between the two calls and the flow's container.
 
         Parameters
         ----------
         source
             Named in errors: an object's URL, or a file and table.
+        several_containers
+            Take any number of container definitions and leave them in the definition.
 
         Raises
         ------
@@ -80,30 +99,29 @@ class KwargsModel:
             A key is unknown or the agent's own, a value has the wrong type, or there is not
             exactly one container definition.
         """
-        kwargs = {**kwargs}
-        for size in ("cpu", "memory"):
-            if isinstance(kwargs.get(size), int) and not isinstance(kwargs[size], bool):
-                kwargs[size] = str(kwargs[size])
+        kwargs = _without_the_agents_own(self.parsed(kwargs), source)
         for key, value in kwargs.items():
             self._check(key, value, source)
-        containers = kwargs.pop("containerDefinitions", [{}])
-        if len(containers) != 1:
-            raise PermanentError(
-                f"{source}: containerDefinitions: holds {len(containers)} definitions; it must "
-                "hold exactly one, which is merged into the container that runs the flow."
-            )
+        containers = kwargs.get("containerDefinitions", [{}])
+        for container in containers:
+            _check_names(container, source)
+        if not several_containers:
+            kwargs.pop("containerDefinitions", None)
+            if len(containers) != 1:
+                raise PermanentError(
+                    f"{source}: containerDefinitions: holds {len(containers)} definitions; it must "
+                    "hold exactly one, which is merged into the container that runs the flow."
+                )
         return Kwargs(
             definition={k: v for k, v in kwargs.items() if k in self._definition.members},
             request={k: v for k, v in kwargs.items() if k in self._request.members},
-            container=containers[0],
+            container={} if several_containers else containers[0],
         )
 
+    def _shape(self, key: str) -> Shape | None:
+        return self._definition.members.get(key) or self._request.members.get(key)
+
     def _check(self, key: str, value: Any, source: str) -> None:
-        if key in AGENTS_OWN:
-            raise PermanentError(
-                f"{source}: {key}: the agent sets this itself, so that no run is started twice. "
-                "Remove it."
-            )
         if key in self._definition.members:
             problems = _problems(
                 {"family": "", "containerDefinitions": [], key: value}, self._definition
@@ -120,6 +138,41 @@ class KwargsModel:
             raise PermanentError(
                 f"{source}: {key}: {problems}. Correct it; the form is that of boto3's ECS client."
             )
+
+
+def _literal(value: Any, shape: Shape | None) -> Any:
+    if not isinstance(value, str) or shape is None or shape.type_name == "string":
+        return value
+    for parse in (ast.literal_eval, json.loads):
+        try:
+            return parse(value)
+        except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
+            continue
+    return value
+
+
+def _without_the_agents_own(kwargs: dict[str, Any], source: str) -> dict[str, Any]:
+    """Leave out what says no more than the agent does; all else that is its own is an error."""
+    left = {**kwargs}
+    if left.get("count") == 1 and left["count"] is not True:
+        del left["count"]
+    if "family" in left and left.get("taskDefinition") == left["family"]:
+        del left["taskDefinition"]
+    for key in sorted(AGENTS_OWN & left.keys()):
+        raise PermanentError(
+            f"{source}: {key}: the agent sets this itself, so that no run is started twice. "
+            "Remove it."
+        )
+    return left
+
+
+def _check_names(container: Mapping[str, Any], source: str) -> None:
+    for key in ("environment", "secrets"):
+        for index, entry in enumerate(container.get(key, [])):
+            if not entry.get("name"):
+                raise PermanentError(
+                    f"{source}: containerDefinitions: {key}[{index}] has no name. Add it."
+                )
 
 
 def _input(ecs: ECSClient, operation: str) -> StructureShape:
@@ -139,72 +192,3 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Suggest what a misspelt name stands for, as the last sentence of an error."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"Did you mean {close[0]!r}?" if close else "Remove it, or correct its name."
-
-
-def external_key(prefix: str, flow_name: str, flow_id: str) -> str:
-    """Name the object that holds a flow's kwargs, as the legacy agent did."""
-    return "/".join(filter(None, [prefix.strip("/"), slugify(flow_name), f"{flow_id[:8]}.json"]))
-
-
-def read_external(s3: S3Client, model: KwargsModel, bucket: str, key: str) -> Kwargs | None:
-    """Read a flow's kwargs file, or None where there is none.
-
-    Raises
-    ------
-    PermanentError
-        The object cannot be read, or is not a JSON object of known kwargs.
-    """
-    url = f"s3://{bucket}/{key}"
-    try:
-        answer = s3.get_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code == "NoSuchKey":
-            return None
-        if code in ("AccessDenied", "NoSuchBucket", "InvalidObjectState", "KMS.DisabledException"):
-            raise PermanentError(
-                f"{url}: cannot be read: {code}. Let the agent's dispatch function have "
-                "s3:GetObject and s3:ListBucket on it (and kms:Decrypt on its key), and check "
-                "external_kwargs.bucket and its region."
-            ) from error
-        raise
-    size = answer["ContentLength"]
-    if size > MAX_BYTES:
-        answer["Body"].close()
-        raise PermanentError(
-            f"{url}: is {size:,} bytes; a kwargs file may have {MAX_BYTES:,}. Make it smaller."
-        )
-    return model.split(_parse(answer["Body"].read(), url), url)
-
-
-def _parse(body: bytes, url: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unique)
-    except UnicodeDecodeError as error:
-        raise PermanentError(
-            f"{url}: is not UTF-8 text (byte {error.start}). Save it as UTF-8 JSON."
-        ) from error
-    except json.JSONDecodeError as error:
-        raise PermanentError(
-            f"{url}: line {error.lineno}, column {error.colno}: is not JSON: {error.msg}. "
-            "Correct the file."
-        ) from error
-    except ValueError as error:
-        raise PermanentError(f"{url}: {error}. Correct the file.") from error
-    except RecursionError as error:
-        raise PermanentError(f"{url}: is nested too deeply. Correct the file.") from error
-    if not isinstance(parsed, dict):
-        raise PermanentError(
-            f"{url}: holds a JSON {type(parsed).__name__}; it must hold an object, such as "
-            '{"cpu": "1024", "memory": "4096"}.'
-        )
-    return parsed
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in made:
-            raise ValueError(f"the key {key!r} is written twice")
-        made[key] = value
-    return made

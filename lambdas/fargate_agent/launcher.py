@@ -11,42 +11,39 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING
 
 from fargate_agent import clients
 from fargate_agent.agent import Agent
-from fargate_agent.errors import PermanentError
-from fargate_agent.kwargs import Kwargs, KwargsModel, external_key, read_external
+from fargate_agent.errors import NoSlot
+from fargate_agent.external_kwargs import KwargsFiles
+from fargate_agent.kwargs import KwargsModel
 from fargate_agent.observability import logger
+from fargate_agent.orchestrators import Orchestrator
+from fargate_agent.orchestrators.prefect1 import Prefect1
 from fargate_agent.orchestrators.prefect3 import Prefect3
 from fargate_agent.orchestrators.states import Claim, RunState
-from fargate_agent.rendering import render
+from fargate_agent.profiles import Profile
+from fargate_agent.profiles.prefect1 import Prefect1Profile
+from fargate_agent.profiles.work_pool import WorkPoolProfile
 from fargate_agent.runs import FlowRun, Launch
 from fargate_agent.settings import Settings
-from fargate_agent.task_definitions import Revision, TaskDefinitions
+from fargate_agent.task_definitions import OnDrift, Revision, TaskDefinitions
 from fargate_agent.tasks import InactiveDefinition, Task, run_task
-from fargate_agent.work_pool import job_configuration
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
-    from mypy_boto3_s3 import S3Client
-
-
-ANY_PREFECT_3 = "prefecthq/prefect:3-latest"
 
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
     """What launches hold in common, kept while the function is warm."""
 
-    settings: Settings
-    prefect: Prefect3
-    s3: S3Client
+    orchestrator: Orchestrator
+    profile: Profile
     ecs: ECSClient
     definitions: TaskDefinitions
-    model: KwargsModel
-    agent: Agent
+    send_logs: bool
 
     @classmethod
     def from_settings(cls, config: Settings) -> Launcher:
@@ -57,16 +54,16 @@ class Launcher:
         PermanentError
             ``[ecs.kwargs]`` is not valid; ``cdk synth`` would have said so.
         """
-        ecs = clients.ecs()
-        model = KwargsModel(ecs)
+        aws = clients.TaskClients.from_settings(config)
+        orchestrator = clients.orchestrator(config)
+        files = KwargsFiles(aws.s3, config.kwargs_bucket, config.kwargs_prefix)
+        on_drift = OnDrift(config.on_drift)
         return cls(
-            settings=config,
-            prefect=clients.prefect(config),
-            s3=clients.s3(),
-            ecs=ecs,
-            definitions=TaskDefinitions(ecs),
-            model=model,
-            agent=Agent.from_settings(config, model),
+            orchestrator=orchestrator,
+            profile=profile(config, orchestrator, files, KwargsModel(aws.ecs)),
+            ecs=aws.ecs,
+            definitions=TaskDefinitions(aws.ecs, aws.tagging, on_drift=on_drift),
+            send_logs=config.send_logs,
         )
 
     def launch(self, run: FlowRun, *, known: Reads | None) -> None:
@@ -77,17 +74,19 @@ class Launcher:
         known
             Where to ask for the run's state first, for a message that may be out of date: Prefect
             accepts a claim of a run that has failed or completed, and it would run again.
+
+        Raises
+        ------
+        NoSlot
+            A concurrency limit is full, and this very claim is to be made again later.
         """
         state = known.state(run) if known else None
         if state is not None and not state.awaits(run):
             logger.info("nothing to launch", flow_run_id=run.id, state=state.type)
             return
-        if state is None or state.type == "SCHEDULED":
-            claim, reason = self.prefect.claim(run)
-            if claim is not Claim.OURS:
-                logger.info("not launched", flow_run_id=run.id, claim=claim.value, reason=reason)
-                return
-        launch, source = self._render(run)
+        if (state is None or state.type == "SCHEDULED") and not self._claim(run, state):
+            return
+        launch, source = self.profile.render(run, state)
         task, revision = self._start(run, launch)
         logger.info(
             "launched",
@@ -97,47 +96,27 @@ class Launcher:
             task_definition=revision.name,
             delay_seconds=round((datetime.now(UTC) - run.scheduled_time).total_seconds(), 3),
         )
-        self._report(run, task, launch, revision, source)
+        details = _told(launch, revision, source) if self.send_logs else None
+        self.orchestrator.launched(run, task, details)
 
-    def _render(self, run: FlowRun) -> tuple[Launch, str | None]:
-        pool = self.prefect.work_pool(run.work_pool_updated)
-        layers = []
-        if run.deployment_id:
-            deployment = self.prefect.deployment(run.deployment_id, run.deployment_updated)
-            layers.append(deployment["job_variables"] or {})
-        if run.has_job_variables:
-            layers.append(self.prefect.job_variables(run.id))
-        external, source = self._external(run)
-        try:
-            job = job_configuration(pool["base_job_template"], *layers)
-            launch = render(run, job, self.agent, external, default_image=self._default_image)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            # The same input fails the same way however often it is tried.
-            raise PermanentError(
-                "The work pool's base job template and the job variables do not make an ECS task: "
-                f"{error}. Correct them in the work pool, the deployment or the run."
-            ) from error
-        return launch, source
-
-    def _external(self, run: FlowRun) -> tuple[Kwargs | None, str | None]:
-        bucket = self.settings.kwargs_bucket
-        if bucket is None:
-            return None, None
-        key = external_key(self.settings.kwargs_prefix, run.flow_name, run.flow_id)
-        found = read_external(self.s3, self.model, bucket, key)
-        return found, f"s3://{bucket}/{key}" if found else None
-
-    def _default_image(self) -> str:
-        version = _server_version(self.prefect)
-        return f"prefecthq/prefect:{version}-python3.12" if version else ANY_PREFECT_3
+    def _claim(self, run: FlowRun, state: RunState | None) -> bool:
+        claim, reason = self.orchestrator.claim(run, state)
+        if claim is Claim.NO_SLOT:
+            raise NoSlot(reason)
+        if claim is not Claim.OURS:
+            logger.info("not launched", flow_run_id=run.id, claim=claim.value, reason=reason)
+        return claim is Claim.OURS
 
     def _start(self, run: FlowRun, launch: Launch) -> tuple[Task, Revision]:
-        revision = self.definitions.ensure(launch.definition)
+        if launch.definition_arn:
+            revision = Revision(arn=launch.definition_arn, how="named by the run")
+            return self._run(run, launch, revision), revision
+        revision = self.definitions.ensure(launch.definition, launch.owner)
         try:
             return self._run(run, launch, revision), revision
         except InactiveDefinition:
             self.definitions.forget(revision.arn)
-            revision = self.definitions.ensure(launch.definition)
+            revision = self.definitions.ensure(launch.definition, launch.owner)
             return self._run(run, launch, revision), revision
 
     def _run(self, run: FlowRun, launch: Launch, revision: Revision) -> Task:
@@ -149,23 +128,29 @@ class Launcher:
             flow_run_id=run.id,
         )
 
-    def _report(
-        self, run: FlowRun, task: Task, launch: Launch, revision: Revision, source: str | None
-    ) -> None:
-        self.prefect.report_infrastructure(run.id, task.infrastructure_id)
-        if not self.settings.send_logs:
-            return
-        size = launch.definition
-        message = (
-            f"Started ECS task {task.arn} with task definition {revision.name} ({revision.how}; "
-            f"cpu {size['cpu']}, memory {size['memory']} MiB)"
-        )
-        try:
-            self.prefect.log(
-                run.id, f"{message}, kwargs from {source}." if source else f"{message}."
-            )
-        except Exception:
-            logger.warning("the run's log line is lost", flow_run_id=run.id, exc_info=True)
+
+def profile(
+    config: Settings, orchestrator: Orchestrator, files: KwargsFiles, model: KwargsModel
+) -> Profile:
+    """Make the profile of an orchestrator's runs."""
+    match orchestrator:
+        case Prefect1():
+            return Prefect1Profile(orchestrator, files, model)
+        case Prefect3():
+            agent = Agent.from_settings(config, model)
+            return WorkPoolProfile(orchestrator, files, model, agent)
+    raise AssertionError("unreachable: there are no other orchestrators")
+
+
+def _told(launch: Launch, revision: Revision, source: str | None) -> str:
+    size = launch.definition
+    sizes = "".join(
+        f", {name} {size[name]}{unit}"
+        for name, unit in (("cpu", ""), ("memory", " MiB"))
+        if name in size and launch.definition_arn is None
+    )
+    origin = f", kwargs from {source}" if source else ""
+    return f"with task definition {revision.name} ({revision.how}{sizes}){origin}."
 
 
 class Reads:
@@ -180,7 +165,7 @@ class Reads:
     """
 
     def __init__(
-        self, prefect: Prefect3, ids: Iterable[str], *, fresh_seconds: float = 0.5
+        self, prefect: Orchestrator, ids: Iterable[str], *, fresh_seconds: float = 0.5
     ) -> None:
         self._prefect = prefect
         self._ids = set(ids)
@@ -209,8 +194,3 @@ class Reads:
         except Exception as error:
             self._error = error
         self._read_at = time.monotonic()
-
-
-@cache
-def _server_version(prefect: Prefect3) -> str | None:
-    return prefect.server_version()

@@ -41,13 +41,15 @@ def render_overrides(
     variable that the container has as a secret: ECS takes a name only once.
     """
     weaker = [
-        _in_ecs_form(agent.kwargs.request.get("overrides"), names),
-        _in_ecs_form((job.get("task_run_request") or {}).get("overrides"), names),
+        in_ecs_form(agent.kwargs.request.get("overrides"), names.final, names.templated),
+        in_ecs_form(
+            (job.get("task_run_request") or {}).get("overrides"), names.final, names.templated
+        ),
         _told_by_agent(run, job, agent, external, names.final),
     ]
     layers = [
         *(_without(layer, external, names.final) for layer in weaker),
-        _in_ecs_form(external.request.get("overrides"), names),
+        in_ecs_form(external.request.get("overrides"), names.final, names.templated),
     ]
     merged: dict[str, Any] = {}
     containers: dict[str, dict[str, Any]] = {names.final: {"name": names.final}}
@@ -55,21 +57,31 @@ def render_overrides(
         merged |= layer
         for container in layer["containerOverrides"]:
             name = container["name"]
-            containers[name] = _over(containers.get(name, {"name": name}), container)
+            containers[name] = over(containers.get(name, {"name": name}), container)
     _identify(containers[names.final], run, secrets)
     return {**merged, "containerOverrides": list(containers.values())}
 
 
-def _in_ecs_form(overrides: Mapping[str, Any] | None, names: ContainerNames) -> dict[str, Any]:
-    """Write overrides as ECS wants them: sizes typed, variables listed, commands in words."""
+def in_ecs_form(
+    overrides: Mapping[str, Any] | None, flow: str, templated: str | None = None
+) -> dict[str, Any]:
+    """Write overrides as ECS wants them: sizes typed, variables listed, commands in words.
+
+    Parameters
+    ----------
+    flow
+        The name of the flow's container, which is meant where none is named.
+    templated
+        Another name that it goes by.
+    """
     asked = present(overrides or {})
     containers = [present(c) for c in asked.pop("containerOverrides", None) or []]
     for size in asked.keys() & {"cpu", "memory"}:
         asked[size] = str(asked[size])
     for container in containers:
         make_sizes_numbers(container)
-        if container.get("name", names.templated) == names.templated:
-            container["name"] = names.final
+        if container.get("name") in (None, flow, templated):
+            container["name"] = flow
         if isinstance(container.get("environment"), Mapping):
             container["environment"] = [
                 {"name": name, "value": str(value)}
@@ -141,7 +153,7 @@ def _environment(run: FlowRun, job: Mapping[str, Any], agent: Agent) -> dict[str
     return {name: str(value) for name, value in env.items() if value is not None}
 
 
-def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one container's override over another: environment by name, all else whole."""
     merged = {**below, **above, "name": below["name"]}
     entries = [*below.get("environment", []), *above.get("environment", [])]

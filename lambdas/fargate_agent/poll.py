@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from fargate_agent import clients, settings
 from fargate_agent.observability import logger
+from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.http import ApiError
-from fargate_agent.orchestrators.prefect3 import PAGE_SIZE, Prefect3
 from fargate_agent.runs import FlowRun
 from fargate_agent.settings import Settings
 
@@ -51,7 +51,7 @@ class Poller:
     """What the function holds while it is warm."""
 
     settings: Settings
-    prefect: Prefect3
+    prefect: Orchestrator
     sqs: SQSClient
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     sleep: Callable[[float], None] = time.sleep
@@ -92,14 +92,16 @@ class Poller:
         after: datetime | None = None
         while True:
             page = self.prefect.due_runs(horizon, after=after)
-            self._enqueue([r for r in self._within_limits(page) if r.claim_id not in seen])
-            seen |= {run.claim_id for run in page}
-            if len(page) < PAGE_SIZE:
+            self._enqueue([r for r in self._within_limits(page.runs) if r.claim_id not in seen])
+            seen |= {run.claim_id for run in page.runs}
+            if not page.full:
                 return True
-            times = [run.scheduled_time for run in page]
-            if times[-1] == after or times != sorted(times):
-                return False  # too many at one instant, or of several priorities, to go on from
-            after = times[-1]
+            if page.resume_after is None:  # the next show once some of these are claimed
+                return all(run.scheduled_time > self._next_poll() for run in page.runs)
+            after = page.resume_after
+
+    def _next_poll(self) -> datetime:
+        return self.now() + timedelta(seconds=self.settings.poll_interval_seconds)
 
     def _within_limits(self, page: Sequence[FlowRun]) -> list[FlowRun]:
         """Leave for a later poll what is due later, where a concurrency limit applies.
@@ -159,7 +161,7 @@ class Poller:
 @cache
 def _poller() -> Poller:
     config = settings.load()
-    return Poller(settings=config, prefect=clients.prefect(config), sqs=clients.sqs())
+    return Poller(settings=config, prefect=clients.orchestrator(config), sqs=clients.sqs())
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:

@@ -15,12 +15,10 @@ from fargate_agent.agent import Agent
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs
 from fargate_agent.overrides import ContainerNames, make_sizes_numbers, present, render_overrides
+from fargate_agent.placement import place
 from fargate_agent.runs import FlowRun, Launch
 
 CONTAINER_NAME = "prefect"
-CPU, MEMORY = "1024", "2048"
-"""CPU units and MiB of a run that asks for nothing, as those of Prefect's ECS worker."""
-
 MAX_TAGS = 50
 """ECS takes at most this many tags on a resource."""
 
@@ -71,11 +69,12 @@ def render(
     index = _index_of_flow(containers, asked_name)
     templated_name = asked_name or containers[index].get("name") or CONTAINER_NAME
     container_name = external.container.get("name") or templated_name
-    definition = _merge(layer.definition for layer in layers)
-    request = {"launchType": "FARGATE", **_merge(layer.request for layer in layers)}
-    if request.get("capacityProviderStrategy"):
-        del request["launchType"]  # ECS takes only one of them
-    elif request["launchType"] != "FARGATE":
+    definition, request = place(
+        _merge(layer.definition for layer in layers),
+        _merge(layer.request for layer in layers),
+        "FARGATE",
+    )
+    if request.get("launchType", "FARGATE") != "FARGATE":
         raise PermanentError(
             f"The launch type is {request['launchType']!r}; this version of the agent launches on "
             "FARGATE. Set it so in the work pool, the deployment, the run or the S3 kwargs file."
@@ -85,13 +84,11 @@ def render(
     secrets = {entry["name"] for entry in flow.get("secrets", [])}
     names = ContainerNames(templated=templated_name, final=container_name)
     return Launch(
-        definition=_fargate(
-            {
-                **definition,
-                "family": definition.get("family") or _family(run, agent),
-                "containerDefinitions": containers,
-            }
-        ),
+        definition={
+            **definition,
+            "family": definition.get("family") or _family(run, agent),
+            "containerDefinitions": containers,
+        },
         request={
             **request,
             "overrides": render_overrides(run, job, agent, external, names=names, secrets=secrets),
@@ -169,16 +166,6 @@ def _flow_container(
     if held:
         flow["secrets"] = [*flow.get("secrets", []), *held]
     return flow
-
-
-def _fargate(definition: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "networkMode": "awsvpc",
-        "requiresCompatibilities": ["FARGATE"],
-        **definition,
-        "cpu": str(definition.get("cpu") or CPU),
-        "memory": str(definition.get("memory") or MEMORY),
-    }
 
 
 def _family(run: FlowRun, agent: Agent) -> str:

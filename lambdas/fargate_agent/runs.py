@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,7 +31,8 @@ class FlowRun:
 
     It holds names and ids only: variables may hold secrets, and secrets travel in no message.
     ``deployment_updated`` and ``work_pool_updated`` tell ``dispatch`` which version of each the
-    poll saw, so that a warm function reads them again only when they changed.
+    poll saw, so that a warm function reads them again only when they changed. What only Prefect 3
+    knows has a default.
     """
 
     id: str
@@ -40,12 +41,12 @@ class FlowRun:
     claim_id: str
     flow_id: str
     flow_name: str
-    deployment_id: str | None
-    deployment_name: str | None
-    deployment_updated: str | None
-    work_pool_updated: str
-    work_queue_id: str
-    has_job_variables: bool
+    deployment_id: str | None = None
+    deployment_name: str | None = None
+    deployment_updated: str | None = None
+    work_pool_updated: str = ""
+    work_queue_id: str = ""
+    has_job_variables: bool = False
 
     def to_message(self) -> str:
         """Encode as the body of a queue message."""
@@ -62,7 +63,7 @@ class FlowRun:
         """
         try:
             sent = json.loads(body)
-            known = {field.name: sent[field.name] for field in fields(cls)}
+            known = {name.name: sent[name.name] for name in fields(cls)}
             return cls(**{**known, "scheduled_time": parse_time(sent["scheduled_time"])})
         except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"not a flow run message: {error}: {body[:200]!r}") from error
@@ -78,3 +79,7 @@ class Launch:
 
     definition: Mapping[str, Any]
     request: Mapping[str, Any]
+    definition_arn: str | None = None
+    """A revision that the run names itself: it is run as it is, and ``definition`` is not used."""
+    owner: Mapping[str, str] = field(default_factory=dict)
+    """The definition's tags that tell whose it is, where flows may share a family."""

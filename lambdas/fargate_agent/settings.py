@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,25 +23,68 @@ class Settings:
     """The deployed agent's settings. Field by field they follow ``agent.toml``."""
 
     agent_name: str
+    agent_labels: tuple[str, ...]
     agent_env: Mapping[str, str]
     poll_interval_seconds: int
     send_logs: bool
+    prefect_version: int
     api_url: str
     api_key_secret: str | None
     auth_string_secret: str | None
     work_pool: str
     work_queues: tuple[str, ...]
+    agent_config_id: str | None
+    backend: str
+    tenant_id: str | None
+    logging_level: str
+    extra_loggers: tuple[str, ...]
+    aws_credentials_secret: str | None
+    aws_role_arn: str | None
+    aws_region: str | None
+    aws_botocore: Mapping[str, Any]
+    launch_type: str
+    """Empty: the cluster's own default capacity provider strategy decides."""
+    enable_task_revisions: bool
+    on_drift: str
+    """"revise", "reuse" or "fail"."""
     ecs_kwargs: Mapping[str, Any]
     """The user's ``[ecs.kwargs]``, any key of ``register_task_definition`` or ``run_task``."""
     stack_kwargs: Mapping[str, Any]
     """The same for what the stack made because the user named none: cluster, roles, network."""
     kwargs_bucket: str | None
     """None where external kwargs are switched off."""
+    kwargs_bucket_is_given: bool
+    """The user named the bucket: it is read with the ``[aws]`` credentials, as tasks are run."""
     kwargs_prefix: str
     runs_queue_url: str
     ticks_queue_url: str | None
     max_receives: int
     """On this receive of a message the run is told, for the next stop is the dead-letter queue."""
+
+    def with_agent_config(self, config: Mapping[str, Any]) -> Settings:
+        """Return these settings with an agent configuration of Prefect 1's API above them.
+
+        It holds the legacy agent's constructor arguments; what is none of those that follow is
+        one of the ECS parameters, and is validated as such.
+        """
+        rest = {key: value for key, value in config.items() if key not in _ARGUMENTS}
+        given = {_ARGUMENTS[key]: value for key, value in config.items() if key in _ARGUMENTS}
+        if "agent_labels" in given:
+            given["agent_labels"] = tuple(given["agent_labels"])
+        if "no_cloud_logs" in config:
+            given["send_logs"] = not config["no_cloud_logs"]
+        return replace(self, **given, ecs_kwargs={**self.ecs_kwargs, **rest})
+
+
+_ARGUMENTS = {
+    "name": "agent_name",
+    "labels": "agent_labels",
+    "env_vars": "agent_env",
+    "no_cloud_logs": "send_logs",
+    "launch_type": "launch_type",
+    "enable_task_revisions": "enable_task_revisions",
+}
+"""The legacy agent's constructor arguments, by the settings that follow them."""
 
 
 @cache
@@ -65,4 +108,5 @@ def load() -> Settings:
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {**values, "work_queues": tuple(values["work_queues"])}
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    return {**values, **lists}

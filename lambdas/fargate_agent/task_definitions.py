@@ -1,4 +1,4 @@
-"""Finds the revision that holds a definition's exact content, or registers one."""
+"""Finds the revision to run: by default that of a definition's exact content, or a new one."""
 
 from __future__ import annotations
 
@@ -9,19 +9,29 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from fargate_agent.drift import differences
+from fargate_agent.errors import PermanentError
 from fargate_agent.observability import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_resourcegroupstaggingapi import ResourceGroupsTaggingAPIClient
 
 HASH_TAG = "fargate-agent/content-hash"
 """This tag on a revision names the content it was registered with."""
 
+FLOW_ID_TAG, FLOW_VERSION_TAG = "PrefectFlowId", "PrefectFlowVersion"
+"""The legacy agent's tags on a revision, where ``ecs.enable_task_revisions`` is on."""
+
 REGISTRATION_ATTEMPTS = 5
+
+MOST_CANDIDATES = 5
+"""So many older revisions are looked at before a new one is registered."""
 
 _NAMED_VALUES = ({"name", "value"}, {"name", "valueFrom"}, {"key", "value"})
 """The keys of list items whose order means nothing."""
@@ -70,6 +80,43 @@ def _name(item: Mapping[str, Any]) -> str:
     return str(item.get("name", item.get("key")))
 
 
+class OnDrift(Enum):
+    """What becomes of a family whose latest revision is not what a run asks for."""
+
+    REVISE = "revise"
+    """An older revision of exactly this content, else a new one."""
+    REUSE = "reuse"
+    """The latest revision as it is, as the legacy ``FargateAgent`` did."""
+    FAIL = "fail"
+    """No launch but an error that names each difference, as ``FargateTaskEnvironment`` had it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    definition: Mapping[str, Any]
+    tags: Mapping[str, str]
+
+    @property
+    def arn(self) -> str:
+        return str(self.definition["taskDefinitionArn"])
+
+    @property
+    def is_active(self) -> bool:
+        return self.definition.get("status") != "INACTIVE"
+
+    def belongs_to(self, owner: Mapping[str, str]) -> bool:
+        """Tell whether nothing on the revision says that it is another flow's."""
+        must = {key: value for key, value in owner.items() if key == FLOW_ID_TAG}
+        return all(self.tags.get(key) == value for key, value in must.items()) and all(
+            self.tags.get(key, value) == value for key, value in owner.items()
+        )
+
+    def is_of_an_older_version(self, wanted: Mapping[str, Any]) -> bool:
+        """Tell whether the flow was registered again since: then no revision of it can exist."""
+        versions = (self.tags.get(FLOW_VERSION_TAG, "0"), tags_of(wanted).get(FLOW_VERSION_TAG, ""))
+        return all(v.isdecimal() for v in versions) and int(versions[0]) < int(versions[1])
+
+
 class TaskDefinitions:
     """The revisions this function knows. A warm function asks ECS nothing it asked before.
 
@@ -77,25 +124,47 @@ class TaskDefinitions:
     ----------
     ecs
         The ECS client.
+    tagging
+        The client of the Resource Groups Tagging API, which finds older revisions by their tags.
     sleep
         Waits between attempts to register, in seconds.
     """
 
-    def __init__(self, ecs: ECSClient, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        ecs: ECSClient,
+        tagging: ResourceGroupsTaggingAPIClient,
+        *,
+        on_drift: OnDrift = OnDrift.REVISE,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._ecs = ecs
+        self._tagging = tagging
+        self._on_drift = on_drift
         self._sleep = sleep
         self._known: dict[str, str] = {}
         self._registering = threading.Lock()
 
-    def ensure(self, definition: Mapping[str, Any]) -> Revision:
-        """Return an active revision with exactly this content, registering it where needed.
+    def ensure(
+        self, definition: Mapping[str, Any], owner: Mapping[str, str] | None = None
+    ) -> Revision:
+        """Return an active revision to run, registering one where needed.
+
+        Parameters
+        ----------
+        owner
+            Tags that tell whose the definition is, where flows may share its family; a revision
+            that carries others of these is left alone.
 
         Raises
         ------
+        PermanentError
+            The family's latest revision differs, and ``ecs.on_drift`` is "fail".
         botocore.exceptions.ClientError
             ECS refused; :func:`tasks.classify` tells whether another try can help.
         """
-        digest = content_hash(definition)
+        owner = owner or {}
+        digest = content_hash({**definition, "owner": dict(owner)})
         known = self._known.get(digest)
         if known:
             return Revision(arn=known, how="reused")
@@ -103,9 +172,7 @@ class TaskDefinitions:
             known = self._known.get(digest)  # another thread's, by now
             if known:
                 return Revision(arn=known, how="reused")
-            revision = self._find(definition["family"], digest) or self._register(
-                definition, digest
-            )
+            revision = self._find(definition, owner) or self._register(definition, owner)
             self._known[digest] = revision.arn
             return revision
 
@@ -114,22 +181,70 @@ class TaskDefinitions:
         with self._registering:
             self._known = {digest: held for digest, held in self._known.items() if held != arn}
 
-    def _find(self, family: str, digest: str) -> Revision | None:
+    def _find(self, definition: Mapping[str, Any], owner: Mapping[str, str]) -> Revision | None:
+        latest = self._describe(definition["family"])
+        if latest is None:
+            return None
+        if self._is_usable(latest, definition, owner):
+            return Revision(arn=latest.arn, how="reused")
+        if self._on_drift is OnDrift.REVISE:
+            tag = (HASH_TAG, content_hash(definition))
+        elif owner and not latest.is_of_an_older_version(definition):
+            key = FLOW_ID_TAG if FLOW_ID_TAG in owner else next(iter(owner))
+            tag = (key, owner[key])
+        else:
+            return None
+        for arn in self._tagged(definition["family"], *tag):
+            found = self._describe(arn)
+            if found and self._is_usable(found, definition, owner):
+                return Revision(arn=arn, how="reused")
+        return None
+
+    def _is_usable(
+        self, found: _Found, definition: Mapping[str, Any], owner: Mapping[str, str]
+    ) -> bool:
+        if not found.is_active:
+            return False
+        if found.tags.get(HASH_TAG) == content_hash(definition):
+            return True
+        if self._on_drift is OnDrift.REVISE or not found.belongs_to(owner):
+            return False
+        if self._on_drift is OnDrift.FAIL:
+            drift = differences(definition, {**found.definition, "tags": found.tags})
+            if drift:
+                raise PermanentError(
+                    f"The task definition {found.arn.rpartition('/')[2]} differs from what this "
+                    f'run asks for, and ecs.on_drift is "fail": {"; ".join(drift)}. Deregister '
+                    'it, name another family, or set ecs.on_drift to "revise".'
+                )
+        return True
+
+    def _describe(self, name: str) -> _Found | None:
         try:
-            answer = self._ecs.describe_task_definition(taskDefinition=family, include=["TAGS"])
+            answer = self._ecs.describe_task_definition(taskDefinition=name, include=["TAGS"])
         except ClientError as error:
             # ECS has no error of its own for a family without an active revision.
             if error.response["Error"]["Code"] == "ClientException":
                 return None
             raise
         tags = {tag["key"]: tag["value"] for tag in answer.get("tags", [])}
-        found = answer["taskDefinition"]
-        if tags.get(HASH_TAG) != digest or found.get("status") == "INACTIVE":
-            return None
-        return Revision(arn=found["taskDefinitionArn"], how="reused")
+        return _Found(answer["taskDefinition"], tags)
 
-    def _register(self, definition: Mapping[str, Any], digest: str) -> Revision:
-        tags = [*definition.get("tags", []), {"key": HASH_TAG, "value": digest}]
+    def _tagged(self, family: str, key: str, value: str) -> list[str]:
+        """Return the family's revisions with a tag, the latest first, whether active or not."""
+        pages = self._tagging.get_paginator("get_resources").paginate(
+            TagFilters=[{"Key": key, "Values": [value]}],
+            ResourceTypeFilters=["ecs:task-definition"],
+        )
+        arns = [item["ResourceARN"] for page in pages for item in page["ResourceTagMappingList"]]
+        ours = [arn for arn in arns if arn.rpartition("/")[2].rpartition(":")[0] == family]
+        return sorted(ours, key=_number, reverse=True)[:MOST_CANDIDATES]
+
+    def _register(self, definition: Mapping[str, Any], owner: Mapping[str, str]) -> Revision:
+        given = tags_of(definition)
+        ours = {key: value for key, value in owner.items() if key not in given}
+        all_tags = {**given, **ours, HASH_TAG: content_hash(definition)}
+        tags = [{"key": key, "value": value} for key, value in all_tags.items()]
         for attempt in range(1, REGISTRATION_ATTEMPTS + 1):
             try:
                 answer = self._ecs.register_task_definition(**{**definition, "tags": tags})
@@ -137,7 +252,7 @@ class TaskDefinitions:
                 if not _concurrent(error) or attempt == REGISTRATION_ATTEMPTS:
                     raise
                 self._sleep(random.uniform(0.2, 0.5) * 2**attempt)
-                found = self._find(definition["family"], digest)
+                found = self._find(definition, owner)
                 if found:
                     return found
             else:
@@ -147,6 +262,15 @@ class TaskDefinitions:
                 logger.info("registered task definition", task_definition=revision.name)
                 return revision
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def tags_of(definition: Mapping[str, Any]) -> dict[str, str]:
+    """Return a definition's tags by their keys."""
+    return {tag["key"]: tag["value"] for tag in definition.get("tags") or []}
+
+
+def _number(arn: str) -> int:
+    return int(arn.rpartition(":")[2])
 
 
 def _concurrent(error: ClientError) -> bool:

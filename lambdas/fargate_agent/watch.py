@@ -17,7 +17,7 @@ from fargate_agent import clients, settings
 from fargate_agent.batches import MessageGroups
 from fargate_agent.diagnosis import diagnose
 from fargate_agent.observability import logger
-from fargate_agent.orchestrators.prefect3 import Prefect3
+from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.states import RunState
 from fargate_agent.overrides import CLAIM_ENV
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
-def conclude(prefect: Prefect3, detail: dict[str, Any]) -> None:
+def conclude(prefect: Orchestrator, detail: dict[str, Any]) -> None:
     """Crash, or finish cancelling, the run of a stopped task, unless it has an end of its own.
 
     Parameters
@@ -37,6 +37,8 @@ def conclude(prefect: Prefect3, detail: dict[str, Any]) -> None:
     run_id = _flow_run_id(detail)
     state = prefect.run_states([run_id]).get(run_id) if run_id else None
     if run_id is None or state is None or not _concerns(state, detail):
+        return
+    if state.type == "RUNNING" and prefect.trusts_clean_exits and _ended_well(detail):
         return
     task_arn = detail["taskArn"]
     if state.type == "CANCELLING":
@@ -60,6 +62,11 @@ def _concerns(state: RunState, detail: dict[str, Any]) -> bool:
     )
 
 
+def _ended_well(detail: dict[str, Any]) -> bool:
+    codes = [container.get("exitCode") for container in detail.get("containers", [])]
+    return bool(codes) and all(code == 0 for code in codes)
+
+
 def _claim_id(detail: dict[str, Any]) -> str | None:
     containers = detail.get("overrides", {}).get("containerOverrides", [])
     entries = (entry for container in containers for entry in container.get("environment", []))
@@ -74,8 +81,8 @@ def _flow_run_id(detail: dict[str, Any]) -> str | None:
 
 
 @cache
-def _prefect() -> Prefect3:
-    return clients.prefect(settings.load())
+def _prefect() -> Orchestrator:
+    return clients.orchestrator(settings.load())
 
 
 def _receive(record: SQSRecord) -> None:

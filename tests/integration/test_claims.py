@@ -41,7 +41,7 @@ def test_two_dispatches_of_one_message_at_once_start_one_task(world: World) -> N
     _, run, records = enqueued(world)
     with world.inside("dispatch"):
         deliveries = _deliveries()
-        reads = launcher.Reads(deliveries.launcher.prefect, [run])
+        reads = launcher.Reads(deliveries.launcher.orchestrator, [run])
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(lambda _: deliveries.deliver(SQSRecord(records[0]), reads), range(8)))
 

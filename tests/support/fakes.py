@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from fargate_agent.orchestrators import Page
+from fargate_agent.orchestrators.prefect3 import PAGE_SIZE
 from fargate_agent.orchestrators.states import RunState
 from fargate_agent.runs import FlowRun
 
@@ -62,6 +64,8 @@ class FakePrefect:
     states: dict[str, RunState] = field(default_factory=dict)
     failure: Exception | None = None
     """Raised by whatever tells the server something."""
+    reads_every_run: bool = False
+    trusts_clean_exits: bool = False
     limited: frozenset[str] = frozenset()
     """Queues with a concurrency limit."""
     horizons: list[datetime] = field(default_factory=list)
@@ -71,10 +75,11 @@ class FakePrefect:
     def heartbeat(self, interval_seconds: int) -> None:
         self._tell("heartbeat", interval_seconds)
 
-    def due_runs(self, before: datetime, *, after: datetime | None = None) -> list[FlowRun]:
+    def due_runs(self, before: datetime, *, after: datetime | None = None) -> Page:
         self.horizons.append(before)
         self.afters.append(after)
-        return self.pages.pop(0) if self.pages else []
+        runs = self.pages.pop(0) if self.pages else []
+        return Page.by_time(runs, limit=PAGE_SIZE, after=after)
 
     def limited_queues(self) -> frozenset[str]:
         return self.limited
@@ -98,7 +103,7 @@ class FakePrefect:
 class FakeLauncher:
     """Launches nothing; fails where it is told to."""
 
-    prefect: FakePrefect = field(default_factory=FakePrefect)
+    orchestrator: FakePrefect = field(default_factory=FakePrefect)
     failure: Exception | None = None
     launched: list[tuple[FlowRun, Any]] = field(default_factory=list)
 

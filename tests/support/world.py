@@ -21,10 +21,11 @@ import boto3
 import pytest
 import urllib3
 
-from fargate_agent import dispatch, launcher, poll, settings, watch
-from fargate_agent.kwargs import external_key
+from fargate_agent import dispatch, poll, settings, watch
+from fargate_agent.external_kwargs import external_key
 from fargate_agent.orchestrators.http import JsonClient
 from fargate_agent.orchestrators.prefect3 import Prefect3
+from fargate_agent.profiles import work_pool
 from infra.config import runtime_settings
 from tests.support import moto_ecs, stack_template
 from tests.support.iam import Judge, requests
@@ -111,7 +112,7 @@ class World:
         for cached in (
             settings.load,
             dispatch._deliveries,
-            launcher._server_version,
+            work_pool._server_version,
             poll._poller,
             watch._prefect,
         ):

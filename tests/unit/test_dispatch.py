@@ -51,7 +51,7 @@ class Scene:
 
     @property
     def told(self) -> list[tuple[Any, ...]]:
-        return self.launcher.prefect.told
+        return self.launcher.orchestrator.told
 
 
 def test_a_due_message_launches_its_run_and_is_acknowledged():

@@ -8,7 +8,8 @@ from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 
 from fargate_agent.errors import PermanentError
-from fargate_agent.kwargs import MAX_BYTES, Kwargs, read_external
+from fargate_agent.external_kwargs import MAX_BYTES, read_external
+from fargate_agent.kwargs import Kwargs
 from tests.support.aws import kwargs_model, stubbed
 
 URL = "s3://bucket/kwargs/flow/1.json"
@@ -20,13 +21,14 @@ def read(content: bytes, size: int | None = None) -> Kwargs | None:
     body = StreamingBody(io.BytesIO(content), len(content))
     with stubbed("s3") as (s3, script):
         script.add_response("get_object", {"Body": body, "ContentLength": length}, ASKED)
-        return read_external(s3, kwargs_model(), ASKED["Bucket"], ASKED["Key"])
+        values = read_external(s3, ASKED["Bucket"], ASKED["Key"])
+    return None if values is None else kwargs_model().split(values, URL)
 
 
 def read_refused(code: str) -> Any:
     with stubbed("s3") as (s3, script):
         script.add_client_error("get_object", code, expected_params=ASKED)
-        return read_external(s3, kwargs_model(), ASKED["Bucket"], ASKED["Key"])
+        return read_external(s3, ASKED["Bucket"], ASKED["Key"])
 
 
 def refusal(content: bytes, size: int | None = None) -> str:

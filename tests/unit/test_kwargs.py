@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fargate_agent.errors import PermanentError
-from fargate_agent.kwargs import AGENTS_OWN, Kwargs, did_you_mean, external_key
+from fargate_agent.external_kwargs import external_key
+from fargate_agent.kwargs import AGENTS_OWN, Kwargs, did_you_mean
 from tests.support.aws import kwargs_model
 
 VALUES: dict[str, Any] = {

@@ -1,1 +1,85 @@
 """The orchestrators whose flow runs are launched, and the one HTTP client they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from fargate_agent.orchestrators.states import Claim, RunState
+from fargate_agent.runs import FlowRun
+
+if TYPE_CHECKING:
+    from fargate_agent.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One answer to the question which runs are due.
+
+    ``full`` tells that there may be more. ``resume_after`` then tells from which time on to ask
+    for them, and is None where they show only once the first are claimed.
+    """
+
+    runs: list[FlowRun]
+    full: bool = False
+    resume_after: datetime | None = None
+
+    @classmethod
+    def by_time(cls, runs: list[FlowRun], *, limit: int, after: datetime | None) -> Page:
+        """Make a page of a server that can be asked to leave out what is due before a time.
+
+        Parameters
+        ----------
+        limit
+            The most runs that an answer holds.
+        after
+            What was asked for; an answer that does not get beyond it cannot be gone on from.
+        """
+        if len(runs) < limit:
+            return cls(runs=runs)
+        times = [run.scheduled_time for run in runs]
+        goes_on = times[-1] != after and times == sorted(times)
+        return cls(runs=runs, full=True, resume_after=times[-1] if goes_on else None)
+
+
+class Orchestrator(Protocol):
+    """What the functions need of Prefect, whatever its version.
+
+    Every call may raise :class:`http.ApiError`, which is worth another try, or
+    :class:`errors.PermanentError`, which is not.
+    """
+
+    reads_every_run: bool
+    """A run is read before it is claimed, also when its message is fresh: what is to be launched
+    stands in it, or its server would let two proposers win."""
+    trusts_clean_exits: bool
+    """A run may be Running while its container has ended well, to be resumed in another."""
+
+    def heartbeat(self, interval_seconds: int) -> None:
+        """Show the agent online for the next ``interval_seconds``."""
+
+    def due_runs(self, before: datetime, *, after: datetime | None = None) -> Page:
+        """Return runs that are due at ``before``, leaving out those due earlier than ``after``."""
+
+    def limited_queues(self) -> frozenset[str]:
+        """Return the ids of the queues from which nothing is to be taken ahead of its time."""
+
+    def run_states(self, ids: Iterable[str]) -> dict[str, RunState]:
+        """Read the states of up to 200 runs in one call; deleted runs are missing from them."""
+
+    def claim(self, run: FlowRun, state: RunState | None) -> tuple[Claim, str]:
+        """Claim a run by its claim id; return what became of it, and the server's words.
+
+        ``state`` is what was read of it just before, if it was.
+        """
+
+    def launched(self, run: FlowRun, task: Task, details: str | None) -> None:
+        """Tell the run of its task, with ``details`` for its log or None to keep that quiet."""
+
+    def crash(self, flow_run_id: str, message: str) -> None:
+        """Tell the run that its infrastructure failed. A finished run keeps its state."""
+
+    def cancelled(self, flow_run_id: str, message: str) -> None:
+        """Complete the cancellation of a run whose task is gone."""

@@ -18,9 +18,6 @@ from urllib3.util.retry import Retry
 
 from fargate_agent.errors import PermanentError
 
-API_VERSION = "0.8.4"
-"""Sent as ``X-PREFECT-API-VERSION``; servers since 2.0 accept it."""
-
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
 TIMEOUT = urllib3.Timeout(connect=3, read=5)
 """Seconds. With three retries a server that hangs holds a call up for less than 25, so that even
@@ -87,6 +84,8 @@ class JsonClient:
     authorization
         Gives the ``Authorization`` header, or None for a server without one. Called with True
         once after the server refused what the last call gave, for a rotated secret.
+    headers
+        Sent with every call.
     retries
         When and how to try again; by default three times, on 429, 5xx and broken connections.
     """
@@ -96,9 +95,12 @@ class JsonClient:
         base_url: str,
         authorization: Callable[[bool], str | None],
         *,
+        headers: Mapping[str, str] | None = None,
         retries: Retry = RETRIES,
     ) -> None:
         self._base_url = base_url.rstrip("/")
+        self.headers = dict(headers or {})
+        """Sent with every call."""
         self._authorization = authorization
         self._pool = urllib3.PoolManager(maxsize=16, timeout=TIMEOUT, retries=retries)
         self._csrf = CsrfToken()
@@ -141,7 +143,7 @@ class JsonClient:
     ) -> urllib3.BaseHTTPResponse:
         headers = {
             "Content-Type": "application/json",
-            "X-PREFECT-API-VERSION": API_VERSION,
+            **self.headers,
             **csrf,
         }
         authorization = self._authorization(refresh)

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fargate_agent.errors import PermanentError
+from fargate_agent.observability import logger
+from fargate_agent.orchestrators import Page
 from fargate_agent.orchestrators.http import ApiError, CredentialsRefused, JsonClient
 from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.runs import FlowRun, claim_id, parse_time
 
+if TYPE_CHECKING:
+    from fargate_agent.tasks import Task
+
 PAGE_SIZE = 200
 """The most flow runs the API returns at once."""
+
+API_VERSION = "0.8.4"
+"""Sent as ``X-PREFECT-API-VERSION``; servers since 2.0 accept it."""
 
 LOGGER_NAME = "prefect.fargate_agent"
 INFO, ERROR = 20, 40
@@ -34,6 +42,9 @@ class Prefect3:
     worker_name
         Under this name the agent is seen online in Prefect's UI.
     """
+
+    reads_every_run = False
+    trusts_clean_exits = False
 
     def __init__(
         self, api: JsonClient, *, work_pool: str, work_queues: Iterable[str] = (), worker_name: str
@@ -60,11 +71,11 @@ class Prefect3:
             self._create_work_pool()
             self._api.post(f"{self._pool_path}/workers/heartbeat", body)
 
-    def due_runs(self, before: datetime, *, after: datetime | None = None) -> list[FlowRun]:
+    def due_runs(self, before: datetime, *, after: datetime | None = None) -> Page:
         """Return up to :data:`PAGE_SIZE` runs that are due at ``before``.
 
         The server neither locks nor pages: it returns the same runs until they are claimed. It
-        orders them by their queue's priority, then by time.
+        orders them by their queue's priority, then by time; only by time can one go on.
 
         Parameters
         ----------
@@ -86,7 +97,8 @@ class Prefect3:
                     f"prefect.work_queues, {self._queues}: create it or correct the setting."
                 ) from error
             raise
-        return self._described(found) if found else []
+        runs = self._described(found) if found else []
+        return Page.by_time(runs, limit=PAGE_SIZE, after=after)
 
     def limited_queues(self) -> frozenset[str]:
         """Return the ids of the pool's queues to which a limit applied when runs were last due."""
@@ -218,7 +230,7 @@ class Prefect3:
         """Read the states of up to 200 runs in one call; deleted runs are missing from them."""
         return {id: _run_state(run) for id, run in self._list("flow_runs", set(ids)).items()}
 
-    def claim(self, run: FlowRun) -> tuple[Claim, str]:
+    def claim(self, run: FlowRun, state: RunState | None = None) -> tuple[Claim, str]:
         """Propose PENDING with the run's claim id; the server lets one proposer win.
 
         Returns
@@ -239,19 +251,29 @@ class Prefect3:
             if error.status == 404:
                 return Claim.LOST, "the run was deleted"
             raise
-        state = answer["state"] or {}
-        reason = (answer.get("details") or {}).get("reason") or state.get("name") or ""
+        found = answer["state"] or {}
+        reason = (answer.get("details") or {}).get("reason") or found.get("name") or ""
         if answer["status"] == "ACCEPT":
             return Claim.OURS, reason
         if answer["status"] == "REJECT":
-            details = state.get("state_details") or {}
-            if state.get("type") == "PENDING" and details.get("transition_id") == run.claim_id:
+            details = found.get("state_details") or {}
+            if found.get("type") == "PENDING" and details.get("transition_id") == run.claim_id:
                 return Claim.OURS, reason
-            if state.get("type") == "SCHEDULED":
+            if found.get("type") == "SCHEDULED":
                 return Claim.POSTPONED, reason
         return Claim.LOST, reason
 
     # -- what is reported
+
+    def launched(self, run: FlowRun, task: Task, details: str | None) -> None:
+        """Record the run's infrastructure, then write a line to its log, for what it is worth."""
+        self.report_infrastructure(run.id, task.infrastructure_id)
+        if details is None:
+            return
+        try:
+            self.log(run.id, f"Started ECS task {task.arn} {details}")
+        except Exception:
+            logger.warning("the run's log line is lost", flow_run_id=run.id, exc_info=True)
 
     def report_infrastructure(self, flow_run_id: str, infrastructure_id: str) -> None:
         """Record ``cluster::task_arn``, by which Prefect's own cancellation finds the task."""

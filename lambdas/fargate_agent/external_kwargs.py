@@ -1,0 +1,113 @@
+"""A flow's own kwargs: a JSON file in S3, which stands above all other settings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+from slugify import slugify
+
+from fargate_agent.errors import PermanentError
+from fargate_agent.runs import FlowRun
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MAX_BYTES = 1024 * 1024
+"""An external kwargs file may be this large."""
+
+
+@dataclass(frozen=True, slots=True)
+class KwargsFile:
+    """What a flow's file says, not validated yet, and where it lies."""
+
+    url: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KwargsFiles:
+    """Where the flows' files lie; ``bucket`` is None where external kwargs are switched off."""
+
+    s3: S3Client
+    bucket: str | None
+    prefix: str
+
+    def read(self, run: FlowRun) -> KwargsFile | None:
+        """Read the file of a run's flow. Raises as :func:`read_external` does."""
+        if self.bucket is None:
+            return None
+        key = external_key(self.prefix, run.flow_name, run.flow_id)
+        values = read_external(self.s3, self.bucket, key)
+        return None if values is None else KwargsFile(f"s3://{self.bucket}/{key}", values)
+
+
+def external_key(prefix: str, flow_name: str, flow_id: str) -> str:
+    """Name the object that holds a flow's kwargs, as the legacy agent did."""
+    return "/".join(filter(None, [prefix.strip("/"), slugify(flow_name), f"{flow_id[:8]}.json"]))
+
+
+def read_external(s3: S3Client, bucket: str, key: str) -> dict[str, Any] | None:
+    """Read a flow's kwargs file, or None where there is none.
+
+    Raises
+    ------
+    PermanentError
+        The object cannot be read, or is not a JSON object.
+    """
+    url = f"s3://{bucket}/{key}"
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "NoSuchKey":
+            return None
+        if code in ("AccessDenied", "NoSuchBucket", "InvalidObjectState", "KMS.DisabledException"):
+            raise PermanentError(
+                f"{url}: cannot be read: {code}. Let the agent's dispatch function have "
+                "s3:GetObject and s3:ListBucket on it (and kms:Decrypt on its key), and check "
+                "external_kwargs.bucket and its region."
+            ) from error
+        raise
+    size = answer["ContentLength"]
+    if size > MAX_BYTES:
+        answer["Body"].close()
+        raise PermanentError(
+            f"{url}: is {size:,} bytes; a kwargs file may have {MAX_BYTES:,}. Make it smaller."
+        )
+    return _parse(answer["Body"].read(), url)
+
+
+def _parse(body: bytes, url: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise PermanentError(
+            f"{url}: is not UTF-8 text (byte {error.start}). Save it as UTF-8 JSON."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise PermanentError(
+            f"{url}: line {error.lineno}, column {error.colno}: is not JSON: {error.msg}. "
+            "Correct the file."
+        ) from error
+    except ValueError as error:
+        raise PermanentError(f"{url}: {error}. Correct the file.") from error
+    except RecursionError as error:
+        raise PermanentError(f"{url}: is nested too deeply. Correct the file.") from error
+    if not isinstance(parsed, dict):
+        raise PermanentError(
+            f"{url}: holds a JSON {type(parsed).__name__}; it must hold an object, such as "
+            '{"cpu": "1024", "memory": "4096"}.'
+        )
+    return parsed
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise ValueError(f"the key {key!r} is written twice")
+        made[key] = value
+    return made

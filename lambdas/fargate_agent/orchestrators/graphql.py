@@ -1,0 +1,88 @@
+"""Calls Prefect 1's GraphQL API, and tells its errors apart."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fargate_agent.orchestrators.http import ApiError, CredentialsRefused, JsonClient
+
+ATTEMPTS = 3
+"""An answer that says API_ERROR is asked for again, as Prefect's own client does."""
+
+
+class StateRefused(Exception):
+    """The run or its version is not what the proposer thinks: somebody else was there first."""
+
+
+class NoConcurrencySlot(Exception):
+    """A concurrency limit is full, and the server changed nothing."""
+
+
+class GraphQL:
+    """One GraphQL endpoint.
+
+    Parameters
+    ----------
+    api
+        The client for ``prefect.api_url``.
+    path
+        What follows that address.
+    """
+
+    def __init__(
+        self, api: JsonClient, path: str, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._api = api
+        self._path = path
+        self._sleep = sleep
+
+    def __call__(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Run one operation and return its ``data``.
+
+        The variables travel as JSON text within the JSON body, as Prefect's own client sends them.
+
+        Raises
+        ------
+        StateRefused, NoConcurrencySlot
+            A proposed state was not accepted.
+        CredentialsRefused
+            The server refused the key.
+        ApiError
+            Any other error, or no answer.
+        """
+        body = {"query": query, "variables": json.dumps(variables)}
+        for attempt in range(1, ATTEMPTS + 1):
+            answer = self._api.send("POST", self._path, body) or {}
+            errors = answer.get("errors")
+            if not errors:
+                return dict(answer["data"])
+            if not _worth_asking_again(errors) or attempt == ATTEMPTS:
+                raise _error(query, errors)
+            self._sleep(0.3 * 2**attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _codes(errors: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {(error.get("extensions") or {}).get("code", "") for error in errors}
+
+
+def _worth_asking_again(errors: Sequence[Mapping[str, Any]]) -> bool:
+    return "API_ERROR" in _codes(errors)
+
+
+def _error(query: str, errors: Sequence[Mapping[str, Any]]) -> Exception:
+    text = "; ".join(str(error.get("message")) for error in errors)
+    codes = _codes(errors)
+    if "VERSION_LOCKING_ERROR" in codes or "State update failed" in text:
+        return StateRefused(text)
+    if "Unable to get flow run concurrency slot" in text:
+        return NoConcurrencySlot(text)
+    if "UNAUTHENTICATED" in codes or "Malformed Authorization header" in text:
+        return CredentialsRefused(
+            f"Prefect refused the agent's credentials: {text}. Check that the secret in "
+            "prefect.api_key_secret holds a valid key or runner token."
+        )
+    return ApiError(" ".join(query.split())[:60], 200, text)

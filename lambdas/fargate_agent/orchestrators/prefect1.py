@@ -1,0 +1,399 @@
+"""Prefect 1 over GraphQL: due runs, claims, reports.
+
+Follows what the legacy agent (0.14, 0.15) was recorded to say and hear, and the open-source
+server's own rules (github.com/PrefectHQ/server).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fargate_agent.observability import logger
+from fargate_agent.orchestrators import Page
+from fargate_agent.orchestrators.graphql import GraphQL, NoConcurrencySlot, StateRefused
+from fargate_agent.orchestrators.http import ApiError, JsonClient
+from fargate_agent.orchestrators.states import Claim, RunState
+from fargate_agent.runs import FlowRun, claim_id, parse_time
+from fargate_agent.settings import Settings
+
+if TYPE_CHECKING:
+    from fargate_agent.tasks import Task
+
+CORE_VERSION = "0.15.13"
+"""The version of Prefect whose protocol is spoken."""
+
+AGENT_TYPE = "FargateAgent"
+
+QUEUE_LIMIT = 25
+"""The server returns at most so many runs at once, those due first."""
+
+RETRY_GRACE = timedelta(seconds=3)
+"""A task run to be retried is left to its flow's own process for so long, if that still lives."""
+
+SCHEDULED = ("Scheduled", "Queued", "Resume", "Retrying")
+FINISHED = ("Cancelled", "Failed", "Skipped", "Success", "TimedOut", "ValidationFailed")
+
+_CLAIM = re.compile(r"\(claim ([0-9a-f-]{36})\)")
+
+_FLOW_RUN = """
+    id version state serialized_state scheduled_start_time run_config name
+    flow { id name environment storage version core_version }
+"""
+_TASK_RUNS = "{ id version task_id serialized_state }"
+
+
+class Prefect1:
+    """One agent on one server, or on Prefect Cloud 1.
+
+    Parameters
+    ----------
+    api
+        The client for ``prefect.api_url``.
+    settings
+        The agent's. What the server holds under ``prefect.agent_config_id`` stands above them.
+    """
+
+    reads_every_run = True
+    trusts_clean_exits = True
+
+    def __init__(
+        self,
+        api: JsonClient,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._api = api
+        api.headers["X-PREFECT-CORE-VERSION"] = CORE_VERSION
+        self._graphql = GraphQL(api, "" if "/" in settings.api_url.partition("://")[2] else "/")
+        self._deployed = settings
+        self._configured: Settings | None = None
+        self._now = now
+        self._tenant: str | None = settings.tenant_id
+        self._knows_tenant = settings.tenant_id is not None
+        self._lock = threading.Lock()
+
+    # -- who the agent is
+
+    def settings(self) -> Settings:
+        """Return the settings, with the agent configuration of the server above them."""
+        with self._lock:
+            if self._configured is None:
+                self._connect()
+                self._configured = self._deployed.with_agent_config(self._agent_config())
+        return self._configured
+
+    def tenant_of_key(self) -> str | None:
+        """Return the tenant that an API key names; None for a runner token and for a server."""
+        self.settings()
+        return self._tenant_id() if self._deployed.api_key_secret else None
+
+    def _connect(self) -> None:
+        """Name the tenant with every call, where there is a key that several tenants may share."""
+        if self._deployed.api_key_secret and self._tenant_id():
+            self._api.headers["X-PREFECT-TENANT-ID"] = str(self._tenant_id())
+
+    def _tenant_id(self) -> str | None:
+        if not self._knows_tenant:
+            self._tenant = self._ask_tenant()
+            self._knows_tenant = True
+        return self._tenant
+
+    def _ask_tenant(self) -> str | None:
+        if not self._deployed.api_key_secret:
+            tenants = self._graphql("query { tenant { id } }")["tenant"]
+            return tenants[0]["id"] if tenants else None
+        try:
+            answer = self._graphql("query { auth_info { tenant_id } }")
+        except ApiError:  # a runner's token of old, which names its tenant to nobody
+            return None
+        return (answer["auth_info"] or {}).get("tenant_id")
+
+    def _agent_config(self) -> Mapping[str, Any]:
+        id = self._deployed.agent_config_id
+        if id is None:
+            return {}
+        where = f"{{ id: {{ _eq: {json.dumps(id)} }} }}"
+        found = self._graphql(f"query {{ agent_config(where: {where}) {{ settings }} }}")
+        configs = found["agent_config"]
+        if not configs:
+            raise ApiError("agent_config", 200, f"prefect.agent_config_id {id!r} does not exist")
+        return configs[0]["settings"] or {}
+
+    def heartbeat(self, interval_seconds: int) -> None:
+        """Register the agent, once; after that every query for runs shows it online."""
+        self._register()
+
+    def _register(self) -> None:
+        """Get the agent's id, the same for every function: it shows by whom a run was submitted."""
+        if "X-PREFECT-AGENT-ID" in self._api.headers:
+            return
+        settings = self.settings()
+        answer = self._graphql(
+            "mutation($input: register_agent_input!) { register_agent(input: $input) { id } }",
+            {
+                "input": {
+                    "type": AGENT_TYPE,
+                    "name": settings.agent_name,
+                    "labels": list(settings.agent_labels),
+                    "tenant_id": self._tenant_id(),
+                    "agent_config_id": settings.agent_config_id,
+                }
+            },
+        )
+        self._api.headers["X-PREFECT-AGENT-ID"] = answer["register_agent"]["id"]
+
+    # -- what poll asks
+
+    def due_runs(self, before: datetime, *, after: datetime | None = None) -> Page:
+        """Return the first runs due at ``before``, and the Running ones with due retries.
+
+        The server returns :data:`QUEUE_LIMIT` runs and cannot go on from there: the next show
+        once the first are claimed.
+        """
+        settings = self.settings()
+        answer = self._graphql(
+            "mutation($input: get_runs_in_queue_input!) "
+            "{ get_runs_in_queue(input: $input) { flow_run_ids } }",
+            {
+                "input": {
+                    "before": before.isoformat(),
+                    "labels": list(settings.agent_labels),
+                    "tenant_id": self._tenant_id(),
+                }
+            },
+        )
+        ids = answer["get_runs_in_queue"]["flow_run_ids"]
+        if not ids:
+            return Page(runs=[])
+        due = f"state_start_time: {{ _lte: {json.dumps(before.isoformat())} }}"
+        runs = self._read(
+            f"id: {{ _in: {json.dumps(ids)} }}, _or: ["
+            f"{{ state: {{ _in: {json.dumps(SCHEDULED)} }} }}, "
+            f'{{ state: {{ _eq: "Running" }}, task_runs: {{ {due} }} }}]',
+            task_runs=due,
+        )
+        found = [_flow_run(run) for run in runs if _due_time(run)]
+        found.sort(key=lambda run: run.scheduled_time)
+        return Page(runs=found, full=len(ids) >= QUEUE_LIMIT)
+
+    def limited_queues(self) -> frozenset[str]:
+        """Return nothing: here a limit counts a run from its claim on, and refuses the claim."""
+        return frozenset()
+
+    def _read(self, where: str, *, task_runs: str) -> list[dict[str, Any]]:
+        query = (
+            f"query {{ flow_run(where: {{ {where} }}) "
+            f"{{ {' '.join(_FLOW_RUN.split())} "
+            f"task_runs(where: {{ {task_runs} }}) {_TASK_RUNS} }} }}"
+        )
+        return list(self._graphql(query)["flow_run"])
+
+    # -- what dispatch asks
+
+    def run_states(self, ids: Iterable[str]) -> dict[str, RunState]:
+        """Read runs with all that their launch needs; deleted runs are missing from them."""
+        wanted = sorted(set(ids))
+        states = json.dumps([*SCHEDULED, "Paused", "Submitted"])
+        self.settings()
+        runs = self._read(
+            f"id: {{ _in: {json.dumps(wanted)} }}", task_runs=f"state: {{ _in: {states} }}"
+        )
+        return {run["id"]: _run_state(run, self._now()) for run in runs}
+
+    def claim(self, run: FlowRun, state: RunState | None) -> tuple[Claim, str]:
+        """Set the run, and its due task runs, to Submitted by the version that was read.
+
+        The server compares the version where the flow's project locks versions; elsewhere two
+        agents may both succeed, and the claim id, the same for both, starts one task.
+        """
+        read = state or self.run_states([run.id]).get(run.id)
+        if read is None:
+            return Claim.LOST, "the run was deleted"
+        details = read.details
+        self._register()
+        try:
+            version = details["version"]
+            if details["state"] in SCHEDULED:
+                if not self._submit(run, details):
+                    # A run that was Queued already stays as it is, its time as well.
+                    same = details["state"] == "Queued"
+                    outcome = Claim.NO_SLOT if same else Claim.POSTPONED
+                    return outcome, "a concurrency limit is full"
+                version += 1
+            for task_run in _due_retries(details, self._now()):
+                self._submit_task_run(run, task_run, version)
+        except NoConcurrencySlot as error:
+            return Claim.NO_SLOT, str(error)
+        except StateRefused as error:
+            # An earlier attempt of this very claim may have taken effect before its answer got
+            # lost, and changed the version.
+            now = self.run_states([run.id]).get(run.id)
+            ours = now is not None and now.type == "PENDING" and now.claim_id == run.claim_id
+            return (Claim.OURS if ours else Claim.LOST), str(error)
+        return Claim.OURS, "Submitted"
+
+    def _submit(self, run: FlowRun, details: Mapping[str, Any]) -> bool:
+        submitted = _state(
+            "Submitted",
+            f"Submitted for execution (claim {run.claim_id})",
+            state=details["serialized_state"],
+        )
+        return self._set_state(run.id, submitted, details["version"]) != "QUEUED"
+
+    def _submit_task_run(self, run: FlowRun, task_run: Mapping[str, Any], version: int) -> None:
+        proposal = {
+            "task_run_id": task_run["id"],
+            "version": task_run["version"],
+            "state": _state(
+                "Submitted",
+                f"Submitted for execution (claim {run.claim_id})",
+                state=task_run["serialized_state"],
+            ),
+        }
+        try:
+            self._set_task_run_state(proposal)
+        except StateRefused:  # servers that lock versions compare the flow run's as well
+            self._set_task_run_state({**proposal, "flow_run_version": version})
+
+    def _set_task_run_state(self, proposal: Mapping[str, Any]) -> None:
+        self._graphql(
+            "mutation($input: set_task_run_states_input!) "
+            "{ set_task_run_states(input: $input) { states { id status message } } }",
+            {"input": {"states": [proposal]}},
+        )
+
+    def _set_state(self, flow_run_id: str, state: Mapping[str, Any], version: int) -> str:
+        answer = self._graphql(
+            "mutation($input: set_flow_run_states_input!) "
+            "{ set_flow_run_states(input: $input) { states { id status message } } }",
+            {
+                "input": {
+                    "states": [{"flow_run_id": flow_run_id, "version": version, "state": state}]
+                }
+            },
+        )
+        return str(answer["set_flow_run_states"]["states"][0]["status"])
+
+    # -- what is reported
+
+    def launched(self, run: FlowRun, task: Task, details: str | None) -> None:
+        """Write the line that the legacy agent wrote, for what it is worth."""
+        if details is None:
+            return
+        try:
+            self._log(run.id, f"Submitted for execution: Task ARN: {task.arn} {details}", "INFO")
+        except Exception:
+            logger.warning("the run's log line is lost", flow_run_id=run.id, exc_info=True)
+
+    def crash(self, flow_run_id: str, message: str) -> None:
+        """Set the run to Failed, by the version it has now: ours is older than our own claim."""
+        self._log(flow_run_id, message, "ERROR")
+        self._finish(flow_run_id, _state("Failed", message))
+
+    def cancelled(self, flow_run_id: str, message: str) -> None:
+        """Complete the cancellation of a run whose task is gone."""
+        self._finish(flow_run_id, _state("Cancelled", message))
+
+    def _finish(self, flow_run_id: str, state: Mapping[str, Any]) -> None:
+        read = self.run_states([flow_run_id]).get(flow_run_id)
+        if read is None or read.details["state"] in FINISHED:
+            return
+        try:
+            self._set_state(flow_run_id, state, read.details["version"])
+        except StateRefused as error:  # it moved on between the two calls: look again, later
+            raise ApiError("set_flow_run_states", 200, str(error)) from error
+
+    def _log(self, flow_run_id: str, message: str, level: str) -> None:
+        self._graphql(
+            "mutation($input: write_run_logs_input!) { write_run_logs(input: $input) { success } }",
+            {
+                "input": {
+                    "logs": [
+                        {
+                            "flow_run_id": flow_run_id,
+                            "name": self._deployed.agent_name,
+                            "message": message,
+                            "level": level,
+                        }
+                    ]
+                }
+            },
+        )
+
+
+def _state(type: str, message: str, **more: Any) -> dict[str, Any]:
+    """Write a state as Prefect 1 serializes it."""
+    return {
+        "type": type,
+        "message": message,
+        "context": {},
+        "cached_inputs": {},
+        "_result": {"type": "NoResultType", "__version__": CORE_VERSION},
+        "__version__": CORE_VERSION,
+        **more,
+    }
+
+
+def _start_time(of: Mapping[str, Any]) -> datetime | None:
+    text = of["serialized_state"].get("start_time") or of.get("scheduled_start_time")
+    return parse_time(text) if text else None
+
+
+def _retries(run: Mapping[str, Any]) -> list[datetime]:
+    """Return when the task runs that wait are due, the grace of their own process included."""
+    waiting = [t for t in run["task_runs"] if t["serialized_state"].get("type") in SCHEDULED]
+    return [time + RETRY_GRACE for time in map(_start_time, waiting) if time]
+
+
+def _due_retries(run: Mapping[str, Any], now: datetime) -> list[Mapping[str, Any]]:
+    waiting = [t for t in run["task_runs"] if t["serialized_state"].get("type") in SCHEDULED]
+    return [t for t in waiting if (time := _start_time(t)) and time + RETRY_GRACE <= now]
+
+
+def _due_time(run: Mapping[str, Any]) -> datetime | None:
+    """Return when a run is to be launched: by its own time, or by its earliest retry's."""
+    if run["state"] in SCHEDULED:
+        return _start_time(run) or datetime.fromtimestamp(0, UTC)
+    return min(_retries(run), default=None)
+
+
+def _flow_run(run: Mapping[str, Any]) -> FlowRun:
+    due = _due_time(run)
+    assert due is not None  # the others were left out
+    return FlowRun(
+        id=run["id"],
+        name=run["name"] or "",
+        scheduled_time=due,
+        claim_id=claim_id(run["id"], due),
+        flow_id=run["flow"]["id"],
+        flow_name=run["flow"]["name"],
+    )
+
+
+def _run_state(run: dict[str, Any], now: datetime) -> RunState:
+    state, due = run["state"], _due_time(run)
+    submitted = [t for t in run["task_runs"] if t["serialized_state"].get("type") == "Submitted"]
+    claims = [_claim(task) for task in submitted]
+    held = _claim(run) or next(filter(None, claims), None)
+    if state in SCHEDULED or (state == "Running" and due and due <= now):
+        kind = "SCHEDULED"
+    elif state == "Submitted" or (state == "Running" and any(claims)):
+        kind = "PENDING"
+    elif state == "Running" and run["task_runs"]:
+        kind = "AWAITING_RETRY"  # of a task run, in a container to come
+    else:
+        kind = state.upper()
+    return RunState(
+        type=kind, scheduled_time=due, claim_id=held, infrastructure_id=None, details=run
+    )
+
+
+def _claim(of: Mapping[str, Any]) -> str | None:
+    found = _CLAIM.search(of["serialized_state"].get("message") or "")
+    return found[1] if found else None

@@ -1,0 +1,150 @@
+"""The legacy ``FargateAgent``'s own task: one container that runs the flow. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from slugify import slugify
+
+from fargate_agent.kwargs import Kwargs
+from fargate_agent.placement import place
+from fargate_agent.profiles.prefect1_flow import command, image
+from fargate_agent.profiles.prefect1_kwargs import RunConfig, merged, overrides
+from fargate_agent.runs import FlowRun, Launch
+from fargate_agent.settings import Settings
+from fargate_agent.task_definitions import FLOW_ID_TAG, FLOW_VERSION_TAG
+
+CONTAINER_NAME = "flow"
+AUTH_TOKEN = "PREFECT__CLOUD__AUTH_TOKEN"
+API_KEY = "PREFECT__CLOUD__API_KEY"
+
+WHOLE_FLOW_ID_TAG = "fargate-agent/flow-id"
+"""Two flows may share the eight characters that the family or the legacy tag holds."""
+
+
+def render_flow_run(
+    run: FlowRun,
+    details: dict[str, Any],
+    settings: Settings,
+    *,
+    agent: Kwargs,
+    config: RunConfig,
+    file: Kwargs,
+    tenant: str | None,
+) -> Launch:
+    """Render a run in the agent's own container.
+
+    Parameters
+    ----------
+    details
+        The run as the server describes it.
+    agent, config, file
+        The kwargs of ``[ecs.kwargs]``, of the run config, of the flow's file in S3.
+    tenant
+        The tenant of the API key, which newer flows must name beside it; None for a token.
+
+    Raises
+    ------
+    PermanentError
+        The flow leaves open which image to run.
+    """
+    kwargs = merged(agent, config.kwargs, file)
+    flow = details["flow"]
+    request = {**kwargs.request}
+    asked = request.pop("overrides", {})
+    named = file.container.get("image") or image(details, agent.container.get("image"))
+    container = _container(settings, named, flow.get("core_version"), kwargs.container, tenant)
+    tags = kwargs.definition.get("tags") or []
+    family = f"prefect-task-{run.flow_id[:8]}"
+    owner = {WHOLE_FLOW_ID_TAG: run.flow_id}
+    if settings.enable_task_revisions:
+        family = slugify(run.flow_name) or family
+        ours = {FLOW_ID_TAG: run.flow_id[:8], FLOW_VERSION_TAG: str(flow["version"])}
+        tags = _tagged(tags, ours)
+        owner |= {FLOW_ID_TAG: run.flow_id[:8]}
+    definition = {**kwargs.definition, "containerDefinitions": [container]}
+    if tags:
+        definition["tags"] = tags
+    definition.setdefault("family", family[:255])
+    definition, request = place(definition, request, settings.launch_type)
+    request["overrides"] = overrides(
+        run,
+        container["name"],
+        {"PREFECT__CONTEXT__FLOW_RUN_ID": run.id, "PREFECT__CONTEXT__FLOW_ID": run.flow_id},
+        config=config,
+        file=file,
+        asked=asked,
+        secrets=frozenset(entry["name"] for entry in container.get("secrets", [])),
+    )
+    return Launch(
+        definition=definition,
+        request=request,
+        definition_arn=config.definition_arn,
+        owner=owner,
+    )
+
+
+def _container(
+    settings: Settings,
+    image: str,
+    core_version: str | None,
+    users: Mapping[str, Any],
+    tenant: str | None,
+) -> dict[str, Any]:
+    """Merge the users' fields into the agent's container; the agent's variables stand first."""
+    base = _variables(settings, tenant)
+    names = {entry["name"] for entry in base}
+    others = [e for e in users.get("environment", []) if e["name"] not in names]
+    secrets = with_credentials(users.get("secrets", []), settings, tenant)
+    taken = {entry["name"] for entry in secrets}
+    fields = {key: value for key, value in users.items() if value not in (None, [], {})}
+    return {
+        "name": CONTAINER_NAME,
+        "command": command(core_version),
+        "essential": True,
+        **fields,
+        "image": image,
+        "environment": [entry for entry in [*base, *others] if entry["name"] not in taken],
+        **({"secrets": secrets} if secrets else {}),
+    }
+
+
+def _variables(settings: Settings, tenant: str | None) -> list[dict[str, str]]:
+    """Return the variables that no user replaces, in the legacy agent's order."""
+    logs = str(settings.send_logs).lower()
+    static = {
+        "PREFECT__BACKEND": settings.backend,
+        "PREFECT__CLOUD__API": settings.api_url,
+        "PREFECT__CLOUD__AGENT__LABELS": str(list(settings.agent_labels)),
+        "PREFECT__CLOUD__USE_LOCAL_SECRETS": "false",
+        "PREFECT__CLOUD__SEND_FLOW_RUN_LOGS": logs,
+        "PREFECT__LOGGING__LEVEL": settings.logging_level,
+        "PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS": "prefect.engine.cloud.CloudFlowRunner",
+        "PREFECT__ENGINE__TASK_RUNNER__DEFAULT_CLASS": "prefect.engine.cloud.CloudTaskRunner",
+        "PREFECT__LOGGING__LOG_TO_CLOUD": logs,
+        **({"PREFECT__CLOUD__TENANT_ID": tenant} if tenant else {}),
+    }
+    pairs = [*static.items(), *settings.agent_env.items()]
+    return [{"name": name, "value": value} for name, value in pairs]
+
+
+def with_credentials(
+    secrets: list[dict[str, str]], settings: Settings, tenant: str | None
+) -> list[dict[str, str]]:
+    """Add the API key to a container's secrets, where a plain variable once held it.
+
+    A key that belongs to a tenant is known to newer flows by another name as well.
+    """
+    names = [AUTH_TOKEN, *([API_KEY] if tenant else [])] if settings.api_key_secret else []
+    given = {entry["name"] for entry in secrets}
+    arn = settings.api_key_secret or ""
+    ours = [{"name": name, "valueFrom": arn} for name in names if name not in given]
+    return [*secrets, *ours]
+
+
+def _tagged(tags: list[dict[str, str]], ours: dict[str, str]) -> list[dict[str, str]]:
+    """Put our tags among the users', in place of those of the same keys."""
+    kept = [{**tag, "value": ours.get(tag["key"], tag["value"])} for tag in tags]
+    given = {tag["key"] for tag in tags}
+    return [*kept, *({"key": k, "value": v} for k, v in ours.items() if k not in given)]
