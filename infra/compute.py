@@ -29,6 +29,10 @@ class Compute(Construct):
         execution role to use.
     secret_arns
         Further secrets that ECS hands to the containers.
+    region
+        Where the tasks run; None for the stack's own region.
+    in_this_account
+        Whether the tasks run in the stack's account. In another everything is given.
     """
 
     def __init__(
@@ -39,24 +43,30 @@ class Compute(Construct):
         given: Mapping[str, Any],
         container: Mapping[str, Any],
         secret_arns: list[str],
+        region: str | None = None,
+        in_this_account: bool = True,
     ) -> None:
         super().__init__(scope, id)
+        self._region = region or Stack.of(self).region
         self.defaults: dict[str, Any] = {}
         """ECS kwargs that name what was made here."""
-        self.log_group = None if "logConfiguration" in container else self._log_group()
+        has_logs = "logConfiguration" in container or not in_this_account
+        self.log_group = None if has_logs else self._log_group()
         self.cluster_arn = self._given_cluster(given) or self._cluster()
         self.execution_role_arn = given.get("executionRoleArn") or self._execution_role(
             container, secret_arns
         )
         self.task_role_arn = given.get("taskRoleArn") or self._task_role()
-        if "networkConfiguration" not in given:
+        if "networkConfiguration" not in given and given.get("networkMode", "awsvpc") == "awsvpc":
             self._network()
 
     def _given_cluster(self, given: Mapping[str, Any]) -> str | None:
         cluster: str | None = given.get("cluster")
         if cluster is None or cluster.startswith("arn:"):
             return cluster
-        return Stack.of(self).format_arn(service="ecs", resource="cluster", resource_name=cluster)
+        return Stack.of(self).format_arn(
+            service="ecs", resource="cluster", resource_name=cluster, region=self._region
+        )
 
     def _cluster(self) -> str:
         # No VPC of its own: tasks bring theirs, and a cluster costs nothing.

@@ -324,6 +324,7 @@ def runtime_settings(config: AgentConfig) -> dict[str, Any]:
         "agent_name": config.agent.name,
         "agent_labels": config.agent.labels,
         "agent_env": config.agent.env,
+        "enabled": config.agent.enabled,
         "poll_interval_seconds": config.agent.poll_interval_seconds,
         "send_logs": config.agent.send_logs,
         "prefect_version": config.prefect.version,

@@ -13,6 +13,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as scheduler_targets
+from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -70,6 +71,8 @@ class FargateAgent(Construct):
         The queues; ``ticks_queue`` is None where the poll interval is a minute or more.
     kwargs_bucket
         The bucket of per-flow kwargs, made or imported; None where they are switched off.
+    url, url_secret
+        The function URL and the secret its callers must bring; None without ``agent.url``.
     compute
         Cluster, network, roles and log group, so far as the settings named none.
     """
@@ -92,6 +95,8 @@ class FargateAgent(Construct):
             given={**self._given.definition, **self._given.request},
             secret_arns=self._secrets,
             container=self._given.container,
+            region=props.config.aws.region,
+            in_this_account=self._in_this_account(),
         )
         self.dead_letters = queue(self, "DeadLetters", fifo=True)
         self.runs_queue = queue(
@@ -122,6 +127,10 @@ class FargateAgent(Construct):
             raise ValueError("external_kwargs.enabled is false: there is no bucket to write to")
         return self.kwargs_bucket.grant_put(grantee, f"{self._prefix()}*")
 
+    def _in_this_account(self) -> bool:
+        """Whether tasks are run by the functions' own roles, and not as somebody else."""
+        return not (self._config.aws.role_arn or self._config.aws.credentials_secret)
+
     def _ticks_queue(self) -> sqs.Queue | None:
         if self._config.agent.poll_interval_seconds >= _SCHEDULE_MINUTES * 60:
             return None
@@ -137,7 +146,11 @@ class FargateAgent(Construct):
         environment = {"RUNS_QUEUE_URL": self.runs_queue.queue_url}
         if self.ticks_queue:
             environment["TICKS_QUEUE_URL"] = self.ticks_queue.queue_url
+        self.url_secret = self._url_secret()
+        if self.url_secret:
+            environment["URL_SECRET"] = self.url_secret.secret_arn
         poll = self._function("poll", environment)
+        self.url = self._url(poll)
         senders = [q.queue_arn for q in (self.runs_queue, self.ticks_queue) if q]
         allow(_role(poll), ["sqs:SendMessage"], senders)
         if self.ticks_queue:
@@ -167,6 +180,27 @@ class FargateAgent(Construct):
         )
         return poll
 
+    def _url_secret(self) -> secretsmanager.Secret | None:
+        if not self._config.agent.url:
+            return None
+        secret = secretsmanager.Secret(
+            self,
+            "UrlSecret",
+            description="What callers of the agent's function URL must bring",
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                exclude_punctuation=True, password_length=40
+            ),
+        )
+        acknowledge(secret, "SMG4", "Its callers hold a copy: rotate it when they can follow.")
+        return secret
+
+    def _url(self, poll: lambda_.Function) -> lambda_.FunctionUrl | None:
+        if self.url_secret is None:
+            return None
+        allow(_role(poll), ["secretsmanager:GetSecretValue"], [self.url_secret.secret_arn])
+        # A webhook cannot sign requests as AWS does; the function itself asks for the secret.
+        return poll.add_function_url(auth_type=lambda_.FunctionUrlAuthType.NONE)
+
     def _dispatch(self) -> lambda_.Function:
         environment = {
             "RUNS_QUEUE_URL": self.runs_queue.queue_url,
@@ -181,18 +215,37 @@ class FargateAgent(Construct):
         self._consume(
             dispatch, self.runs_queue, batch_size=10, max_concurrency=DISPATCH_CONCURRENCY
         )
+        self._allow_launches(role)
+        if self.kwargs_bucket and (self._in_this_account() or not self._bucket_is_given()):
+            allow_reading_kwargs(
+                role, bucket_arn=self.kwargs_bucket.bucket_arn, prefix=self._prefix()
+            )
+        return dispatch
+
+    def _bucket_is_given(self) -> bool:
+        return self._config.external_kwargs.bucket is not None
+
+    def _allow_launches(self, role: iam.IRole) -> None:
+        """Let dispatch start tasks: by itself, or as whom ``[aws]`` names."""
+        aws = self._config.aws
+        if aws.credentials_secret:
+            allow(role, ["secretsmanager:GetSecretValue"], [aws.credentials_secret])
+        elif aws.role_arn:
+            allow(role, ["sts:AssumeRole"], [aws.role_arn])
+        if not self._in_this_account():
+            return
         roles = [
             self.compute.execution_role_arn,
             self.compute.task_role_arn,
             *_roles(self._given.request.get("overrides", {})),
             *self._config.ecs.allowed_roles,
         ]
-        allow_launches(role, clusters=self._clusters(), passable_roles=list(dict.fromkeys(roles)))
-        if self.kwargs_bucket:
-            allow_reading_kwargs(
-                role, bucket_arn=self.kwargs_bucket.bucket_arn, prefix=self._prefix()
-            )
-        return dispatch
+        allow_launches(
+            role,
+            clusters=self._clusters(),
+            passable_roles=list(dict.fromkeys(roles)),
+            region=aws.region or Stack.of(self).region,
+        )
 
     def _clusters(self) -> list[str]:
         return [self.compute.cluster_arn, *self._config.ecs.allowed_clusters]

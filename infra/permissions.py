@@ -63,11 +63,15 @@ def _part(part: Any) -> str:
             return str(part)
 
 
-def allow_launches(role: iam.IRole, *, clusters: list[str], passable_roles: list[str]) -> None:
+def allow_launches(
+    role: iam.IRole, *, clusters: list[str], passable_roles: list[str], region: str
+) -> None:
     """Let a role register task definitions and run them: in these clusters, as these roles."""
     stack = Stack.of(role)
-    definitions = stack.format_arn(service="ecs", resource="task-definition", resource_name="*")
-    tasks = stack.format_arn(service="ecs", resource="task", resource_name="*")
+    definitions = stack.format_arn(
+        service="ecs", resource="task-definition", resource_name="*", region=region
+    )
+    tasks = stack.format_arn(service="ecs", resource="task", resource_name="*", region=region)
     allow(
         role,
         ["ecs:RunTask"],
@@ -80,6 +84,12 @@ def allow_launches(role: iam.IRole, *, clusters: list[str], passable_roles: list
         ["ecs:DescribeTaskDefinition", "ecs:RegisterTaskDefinition"],
         ["*"],
         because="ECS knows no narrower resource for these two.",
+    )
+    allow(
+        role,
+        ["tag:GetResources"],
+        ["*"],
+        because="The tagging API knows no resources; it shows names and tags only.",
     )
     allow(
         role,

@@ -33,6 +33,9 @@ class AgentStack(Stack):
             "DispatchFunction": agent.dispatch.function_name,
             "WatchFunction": agent.watch.function_name,
         }
+        if agent.url and agent.url_secret:
+            values["Url"] = agent.url.url
+            values["UrlSecret"] = agent.url_secret.secret_arn
         if agent.kwargs_bucket:
             values["KwargsBucket"] = agent.kwargs_bucket.bucket_name
         if compute.log_group:

@@ -154,8 +154,13 @@ def _deliveries() -> Deliveries:
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    """Receive a batch from ``runs.fifo``; return the messages that must come back."""
+    """Receive a batch from ``runs.fifo``; return the messages that must come back.
+
+    Invoked by a person with ``{"validate_configuration": true}``, start a tiny task instead.
+    """
     deliveries = _deliveries()
+    if event.get("validate_configuration"):
+        return deliveries.launcher.rehearse()
     ids = [record["attributes"]["MessageGroupId"] for record in event["Records"]]
     reads = Reads(deliveries.launcher.orchestrator, ids)
     return process_partial_response(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fargate_agent import clients
 from fargate_agent.agent import Agent
@@ -26,6 +26,7 @@ from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.profiles import Profile
 from fargate_agent.profiles.prefect1 import Prefect1Profile
 from fargate_agent.profiles.work_pool import WorkPoolProfile
+from fargate_agent.rehearsal import rehearse
 from fargate_agent.runs import FlowRun, Launch
 from fargate_agent.settings import Settings
 from fargate_agent.task_definitions import OnDrift, Revision, TaskDefinitions
@@ -44,6 +45,7 @@ class Launcher:
     ecs: ECSClient
     definitions: TaskDefinitions
     send_logs: bool
+    launch_type: str
 
     @classmethod
     def from_settings(cls, config: Settings) -> Launcher:
@@ -64,7 +66,13 @@ class Launcher:
             ecs=aws.ecs,
             definitions=TaskDefinitions(aws.ecs, aws.tagging, on_drift=on_drift),
             send_logs=config.send_logs,
+            launch_type=config.launch_type,
         )
+
+    def rehearse(self) -> dict[str, Any]:
+        """Start a tiny task with what every run is started with; see :mod:`rehearsal`."""
+        definitions = TaskDefinitions(self.ecs, self.definitions.tagging)
+        return rehearse(self.ecs, definitions, self.profile.agent_kwargs(), self.launch_type)
 
     def launch(self, run: FlowRun, *, known: Reads | None) -> None:
         """Start the run's one task, or find that there is nothing to start.

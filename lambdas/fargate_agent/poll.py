@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from fargate_agent import clients, settings
+from fargate_agent import clients, settings, url
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.http import ApiError
@@ -164,9 +164,16 @@ def _poller() -> Poller:
     return Poller(settings=config, prefect=clients.orchestrator(config), sqs=clients.sqs())
 
 
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """Poll once. Invoked by the schedule (which sends the ticks) and by the ticks queue."""
+@cache
+def _secret() -> url.SharedSecret:
+    return url.SharedSecret(clients.secrets_manager, settings.load().url_secret)
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Poll once. Invoked by the schedule (which sends the ticks), the ticks queue, and the URL."""
     poller = _poller()
+    if url.is_request(event):
+        return url.respond(event, _secret(), poller.poll if poller.settings.enabled else None)
     try:
         if "Records" not in event:
             poller.send_ticks()

@@ -25,6 +25,8 @@ class Settings:
     agent_name: str
     agent_labels: tuple[str, ...]
     agent_env: Mapping[str, str]
+    enabled: bool
+    """Where false, the schedule is off and pokes are refused."""
     poll_interval_seconds: int
     send_logs: bool
     prefect_version: int
@@ -58,6 +60,8 @@ class Settings:
     kwargs_prefix: str
     runs_queue_url: str
     ticks_queue_url: str | None
+    url_secret: str
+    """The ARN of the secret that callers of the function URL must know; empty without a URL."""
     max_receives: int
     """On this receive of a message the run is told, for the next stop is the dead-letter queue."""
 
@@ -103,6 +107,7 @@ def load() -> Settings:
         kwargs_bucket=env.get("KWARGS_BUCKET"),
         runs_queue_url=env.get("RUNS_QUEUE_URL", ""),
         ticks_queue_url=env.get("TICKS_QUEUE_URL"),
+        url_secret=env.get("URL_SECRET", ""),
         max_receives=int(env.get("MAX_RECEIVES", "1")),
     )
 

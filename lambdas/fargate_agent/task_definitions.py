@@ -139,7 +139,7 @@ class TaskDefinitions:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._ecs = ecs
-        self._tagging = tagging
+        self.tagging = tagging
         self._on_drift = on_drift
         self._sleep = sleep
         self._known: dict[str, str] = {}
@@ -232,7 +232,7 @@ class TaskDefinitions:
 
     def _tagged(self, family: str, key: str, value: str) -> list[str]:
         """Return the family's revisions with a tag, the latest first, whether active or not."""
-        pages = self._tagging.get_paginator("get_resources").paginate(
+        pages = self.tagging.get_paginator("get_resources").paginate(
             TagFilters=[{"Key": key, "Values": [value]}],
             ResourceTypeFilters=["ecs:task-definition"],
         )

@@ -21,10 +21,11 @@ OTHER_ROLE = f"arn:aws:iam::{ACCOUNT}:role/etl"
 
 def config(**sections: Mapping[str, Any]) -> AgentConfig:
     """Return valid settings, with some sections changed."""
-    prefect = {"api_url": "http://prefect.test/api", "work_pool": "fargate"}
-    return AgentConfig.model_validate(
-        {**sections, "prefect": {**prefect, **sections.get("prefect", {})}}
-    )
+    given = sections.get("prefect", {})
+    prefect = {"api_url": "http://prefect.test/api"}
+    if given.get("version", 3) == 3:
+        prefect["work_pool"] = "fargate"
+    return AgentConfig.model_validate({**sections, "prefect": {**prefect, **given}})
 
 
 def unbundled_app() -> App:

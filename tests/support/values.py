@@ -43,6 +43,7 @@ def settings(**changes: Any) -> Settings:
         "agent_name": "fargate-agent",
         "agent_labels": (),
         "agent_env": {},
+        "enabled": True,
         "poll_interval_seconds": 10,
         "send_logs": True,
         "prefect_version": 3,
@@ -70,6 +71,7 @@ def settings(**changes: Any) -> Settings:
         "kwargs_prefix": "kwargs",
         "runs_queue_url": "https://sqs/runs.fifo",
         "ticks_queue_url": "https://sqs/ticks",
+        "url_secret": "",
         "max_receives": 5,
     }
     return Settings(**{**fields, **changes})

@@ -57,9 +57,12 @@ class World:
     ) -> None:
         self.pool = f"pool-{uuid.uuid4().hex[:8]}"
         self.prefect = JsonClient(prefect_url, lambda _: None)
-        prefect = {"api_url": prefect_url, "work_pool": self.pool, **sections.pop("prefect", {})}
+        given = sections.pop("prefect", {})
+        prefect = {"api_url": prefect_url, **given}
+        if given.get("version", 3) == 3:
+            prefect["work_pool"] = self.pool
         config = stack_template.config(prefect=prefect, **sections)
-        changed = sections or prefect.keys() - {"api_url", "work_pool"}
+        changed = sections or given
         template = (
             stack_template.synthesize(config) if changed else stack_template.default_template()
         )
@@ -114,6 +117,7 @@ class World:
             dispatch._deliveries,
             work_pool._server_version,
             poll._poller,
+            poll._secret,
             watch._prefect,
         ):
             cached.cache_clear()

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from fargate_agent.kwargs import Kwargs
 from fargate_agent.orchestrators.states import RunState
 from fargate_agent.runs import FlowRun, Launch
 
 
 class Profile(Protocol):
     """Renders the launches of one orchestrator's runs."""
+
+    def agent_kwargs(self) -> Kwargs:
+        """Return what every run is started with: the stack's kwargs under ``[ecs.kwargs]``."""
 
     def render(self, run: FlowRun, state: RunState | None) -> tuple[Launch, str | None]:
         """Render a run that is claimed.

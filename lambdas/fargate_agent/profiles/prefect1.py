@@ -14,7 +14,6 @@ from fargate_agent.profiles.prefect1_flow import check
 from fargate_agent.profiles.prefect1_kwargs import merged, read_run_config
 from fargate_agent.profiles.task_environment import is_task_environment, render_task_environment
 from fargate_agent.runs import FlowRun, Launch
-from fargate_agent.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Prefect1Profile:
         check(details)
         settings = self.prefect.settings()
         tenant = self.prefect.tenant_of_key()
-        agent = self._agent_kwargs(settings)
+        agent = self.agent_kwargs()
         config = read_run_config(details.get("run_config"), self.model)
         file = self.files.read(run)
         values, url = (file.values, file.url) if file else ({}, None)
@@ -50,7 +49,9 @@ class Prefect1Profile:
         request = without_needless_network(launch.definition, launch.request, made)
         return replace(launch, request=request), url
 
-    def _agent_kwargs(self, settings: Settings) -> Kwargs:
+    def agent_kwargs(self) -> Kwargs:
+        """Return what every run is started with; see :meth:`profiles.Profile.agent_kwargs`."""
+        settings = self.prefect.settings()
         source = "agent.toml: ecs.kwargs"
         if settings.agent_config_id:
             source += f", with agent configuration {settings.agent_config_id} above it"

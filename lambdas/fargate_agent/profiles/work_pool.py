@@ -8,7 +8,7 @@ from functools import cache
 from fargate_agent.agent import Agent
 from fargate_agent.errors import PermanentError
 from fargate_agent.external_kwargs import KwargsFiles
-from fargate_agent.kwargs import KwargsModel
+from fargate_agent.kwargs import Kwargs, KwargsModel
 from fargate_agent.orchestrators.prefect3 import Prefect3
 from fargate_agent.orchestrators.states import RunState
 from fargate_agent.rendering import render
@@ -26,6 +26,10 @@ class WorkPoolProfile:
     files: KwargsFiles
     model: KwargsModel
     agent: Agent
+
+    def agent_kwargs(self) -> Kwargs:
+        """Return what every run is started with; see :meth:`profiles.Profile.agent_kwargs`."""
+        return self.agent.kwargs
 
     def render(self, run: FlowRun, state: RunState | None) -> tuple[Launch, str | None]:
         """Render a run; see :meth:`profiles.Profile.render`."""
