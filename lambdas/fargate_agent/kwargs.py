@@ -141,14 +141,26 @@ class KwargsModel:
 
 
 def _literal(value: Any, shape: Shape | None) -> Any:
-    if not isinstance(value, str) or shape is None or shape.type_name == "string":
+    if not isinstance(value, str) or shape is None:
         return value
+    if shape.type_name == "string":
+        return _unquoted(value)
     for parse in (ast.literal_eval, json.loads):
         try:
             return parse(value)
         except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
             continue
     return value
+
+
+def _unquoted(text: str) -> str:
+    """Take the quotes off a text that was written as a Python literal, and leave any other."""
+    if len(text) < 2 or text[0] not in "'\"" or text[0] != text[-1]:
+        return text
+    try:
+        return str(ast.literal_eval(text))
+    except (SyntaxError, ValueError):
+        return text
 
 
 def _without_the_agents_own(kwargs: dict[str, Any], source: str) -> dict[str, Any]:

@@ -119,12 +119,12 @@ class Launcher:
         if launch.definition_arn:
             revision = Revision(arn=launch.definition_arn, how="named by the run")
             return self._run(run, launch, revision), revision
-        revision = self.definitions.ensure(launch.definition, launch.owner)
+        revision = self.definitions.ensure(launch.definition, launch.revision)
         try:
             return self._run(run, launch, revision), revision
         except InactiveDefinition:
             self.definitions.forget(revision.arn)
-            revision = self.definitions.ensure(launch.definition, launch.owner)
+            revision = self.definitions.ensure(launch.definition, launch.revision)
             return self._run(run, launch, revision), revision
 
     def _run(self, run: FlowRun, launch: Launch, revision: Revision) -> Task:

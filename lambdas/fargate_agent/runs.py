@@ -70,6 +70,19 @@ class FlowRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionTerms:
+    """What a revision must meet before it is run in place of the definition it differs from.
+
+    ``owner`` are tags that tell whose it is, where flows may share a family: a revision that
+    carries others of these is another's. ``credentials`` are the names of secrets that the flow
+    cannot do without: a revision of the legacy agent has none, for it told them to each task.
+    """
+
+    owner: Mapping[str, str] = field(default_factory=dict)
+    credentials: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """What one run asks of ECS: pure boto3 keyword arguments.
 
@@ -81,5 +94,4 @@ class Launch:
     request: Mapping[str, Any]
     definition_arn: str | None = None
     """A revision that the run names itself: it is run as it is, and ``definition`` is not used."""
-    owner: Mapping[str, str] = field(default_factory=dict)
-    """The definition's tags that tell whose it is, where flows may share a family."""
+    revision: RevisionTerms = field(default_factory=RevisionTerms)

@@ -7,7 +7,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from fargate_agent.drift import differences
 from fargate_agent.errors import PermanentError
 from fargate_agent.observability import logger
+from fargate_agent.runs import RevisionTerms
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
@@ -104,6 +105,11 @@ class _Found:
     def is_active(self) -> bool:
         return self.definition.get("status") != "INACTIVE"
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        containers = self.definition.get("containerDefinitions", [])
+        return frozenset(e["name"] for c in containers for e in c.get("secrets", []))
+
     def belongs_to(self, owner: Mapping[str, str]) -> bool:
         """Tell whether nothing on the revision says that it is another flow's."""
         must = {key: value for key, value in owner.items() if key == FLOW_ID_TAG}
@@ -145,16 +151,13 @@ class TaskDefinitions:
         self._known: dict[str, str] = {}
         self._registering = threading.Lock()
 
-    def ensure(
-        self, definition: Mapping[str, Any], owner: Mapping[str, str] | None = None
-    ) -> Revision:
+    def ensure(self, definition: Mapping[str, Any], terms: RevisionTerms | None = None) -> Revision:
         """Return an active revision to run, registering one where needed.
 
         Parameters
         ----------
-        owner
-            Tags that tell whose the definition is, where flows may share its family; a revision
-            that carries others of these is left alone.
+        terms
+            What a revision of other content must meet, where ``ecs.on_drift`` allows for one.
 
         Raises
         ------
@@ -163,8 +166,8 @@ class TaskDefinitions:
         botocore.exceptions.ClientError
             ECS refused; :func:`tasks.classify` tells whether another try can help.
         """
-        owner = owner or {}
-        digest = content_hash({**definition, "owner": dict(owner)})
+        terms = terms or RevisionTerms()
+        digest = content_hash({**definition, "owner": dict(terms.owner)})
         known = self._known.get(digest)
         if known:
             return Revision(arn=known, how="reused")
@@ -172,7 +175,7 @@ class TaskDefinitions:
             known = self._known.get(digest)  # another thread's, by now
             if known:
                 return Revision(arn=known, how="reused")
-            revision = self._find(definition, owner) or self._register(definition, owner)
+            revision = self._find(definition, terms) or self._register(definition, terms)
             self._known[digest] = revision.arn
             return revision
 
@@ -181,43 +184,45 @@ class TaskDefinitions:
         with self._registering:
             self._known = {digest: held for digest, held in self._known.items() if held != arn}
 
-    def _find(self, definition: Mapping[str, Any], owner: Mapping[str, str]) -> Revision | None:
+    def _find(self, definition: Mapping[str, Any], terms: RevisionTerms) -> Revision | None:
         latest = self._describe(definition["family"])
         if latest is None:
             return None
-        if self._is_usable(latest, definition, owner):
+        if self._is_usable(latest, definition, terms):
             return Revision(arn=latest.arn, how="reused")
         if self._on_drift is OnDrift.REVISE:
             tag = (HASH_TAG, content_hash(definition))
-        elif owner and not latest.is_of_an_older_version(definition):
-            key = FLOW_ID_TAG if FLOW_ID_TAG in owner else next(iter(owner))
-            tag = (key, owner[key])
+        elif terms.owner and not latest.is_of_an_older_version(definition):
+            key = FLOW_ID_TAG if FLOW_ID_TAG in terms.owner else next(iter(terms.owner))
+            tag = (key, terms.owner[key])
         else:
             return None
         for arn in self._tagged(definition["family"], *tag):
             found = self._describe(arn)
-            if found and self._is_usable(found, definition, owner):
+            if found and self._is_usable(found, definition, terms):
                 return Revision(arn=arn, how="reused")
         return None
 
     def _is_usable(
-        self, found: _Found, definition: Mapping[str, Any], owner: Mapping[str, str]
+        self, found: _Found, definition: Mapping[str, Any], terms: RevisionTerms
     ) -> bool:
         if not found.is_active:
             return False
         if found.tags.get(HASH_TAG) == content_hash(definition):
             return True
-        if self._on_drift is OnDrift.REVISE or not found.belongs_to(owner):
+        if self._on_drift is OnDrift.REVISE or not found.belongs_to(terms.owner):
             return False
+        missing = terms.credentials - found.secrets
         if self._on_drift is OnDrift.FAIL:
-            drift = differences(definition, {**found.definition, "tags": found.tags})
+            wanted = without_secrets(definition, missing)
+            drift = differences(wanted, {**found.definition, "tags": found.tags})
             if drift:
                 raise PermanentError(
                     f"The task definition {found.arn.rpartition('/')[2]} differs from what this "
                     f'run asks for, and ecs.on_drift is "fail": {"; ".join(drift)}. Deregister '
                     'it, name another family, or set ecs.on_drift to "revise".'
                 )
-        return True
+        return not missing
 
     def _describe(self, name: str) -> _Found | None:
         try:
@@ -240,9 +245,9 @@ class TaskDefinitions:
         ours = [arn for arn in arns if arn.rpartition("/")[2].rpartition(":")[0] == family]
         return sorted(ours, key=_number, reverse=True)[:MOST_CANDIDATES]
 
-    def _register(self, definition: Mapping[str, Any], owner: Mapping[str, str]) -> Revision:
+    def _register(self, definition: Mapping[str, Any], terms: RevisionTerms) -> Revision:
         given = tags_of(definition)
-        ours = {key: value for key, value in owner.items() if key not in given}
+        ours = {key: value for key, value in terms.owner.items() if key not in given}
         all_tags = {**given, **ours, HASH_TAG: content_hash(definition)}
         tags = [{"key": key, "value": value} for key, value in all_tags.items()]
         for attempt in range(1, REGISTRATION_ATTEMPTS + 1):
@@ -252,7 +257,7 @@ class TaskDefinitions:
                 if not _concurrent(error) or attempt == REGISTRATION_ATTEMPTS:
                     raise
                 self._sleep(random.uniform(0.2, 0.5) * 2**attempt)
-                found = self._find(definition, owner)
+                found = self._find(definition, terms)
                 if found:
                     return found
             else:
@@ -262,6 +267,20 @@ class TaskDefinitions:
                 logger.info("registered task definition", task_definition=revision.name)
                 return revision
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def without_secrets(definition: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return a definition without some of its containers' secrets."""
+    return {
+        **definition,
+        "containerDefinitions": [
+            {
+                **container,
+                "secrets": [e for e in container.get("secrets", []) if e["name"] not in names],
+            }
+            for container in definition["containerDefinitions"]
+        ],
+    }
 
 
 def tags_of(definition: Mapping[str, Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.awsrequest import AWSResponse
 
 from tests.support.world import World
 
@@ -73,17 +73,21 @@ def test_the_run_is_told_the_file_the_place_and_the_remedy(world: World, case: s
 
 
 def test_a_forbidden_file_is_not_a_missing_one(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
     run = world.schedule(world.deployment())
     world.poll()
 
-    def forbid(**_: Any) -> None:
+    def forbid(**_: Any) -> tuple[AWSResponse, dict[str, Any]]:
         error = {"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}
-        raise ClientError(error, "GetObject")  # type: ignore[arg-type]
+        return AWSResponse("", 403, {}, None), error
 
-    monkeypatch.setattr("fargate_agent.clients.s3", lambda: type("S3", (), {"get_object": forbid}))
-    assert world.deliver() == []
+    assert boto3.DEFAULT_SESSION
+    boto3.DEFAULT_SESSION.events.register("before-call.s3.GetObject", forbid)
+    try:
+        assert world.deliver() == []
+    finally:
+        boto3.DEFAULT_SESSION.events.unregister("before-call.s3.GetObject", forbid)
 
     state = world.run(run)["state"]
     assert state["type"] == "CRASHED"

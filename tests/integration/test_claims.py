@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from fargate_agent import launcher
 from fargate_agent.dispatch import _deliveries
+from fargate_agent.orchestrators.prefect3 import Prefect3
 from tests.support.world import World, older
 
 pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
@@ -66,7 +67,7 @@ def test_a_redelivery_after_a_crash_between_claim_and_launch_launches(world: Wor
 
 def test_a_redelivery_after_a_crash_between_launch_and_report_reports(world: World) -> None:
     _, run, records = enqueued(world)
-    die_at("_report", world, records)
+    die_at("launched", world, records)
     (task,) = world.tasks()
     assert world.run(run)["infrastructure_pid"] is None
 
@@ -79,7 +80,7 @@ def test_a_redelivery_after_a_crash_between_launch_and_report_reports(world: Wor
 
 def test_a_redelivery_with_other_parameters_finds_the_first_task(world: World) -> None:
     deployment, run, records = enqueued(world)
-    die_at("_report", world, records)
+    die_at("launched", world, records)
     (task,) = world.tasks()
 
     world.put_kwargs(deployment, {"memory": 4096})
@@ -174,7 +175,11 @@ def die_at(step: str, world: World, records: list[dict[str, Any]]) -> None:
     """Deliver a batch to a function that is killed when it comes to a step of the launch."""
     # A killed function handles no exception: this one passes every "except Exception".
     with (
-        mock.patch.object(launcher.Launcher, step, side_effect=KeyboardInterrupt),
+        mock.patch.object(
+            Prefect3 if step == "launched" else launcher.Launcher,
+            step,
+            side_effect=KeyboardInterrupt,
+        ),
         pytest.raises(KeyboardInterrupt),
     ):
         world.dispatch(records)

@@ -30,6 +30,10 @@ def exercised(make_world: Callable[..., World]) -> World:
     world.schedule(plain, ahead=timedelta(seconds=15))
     world.poll()
     world.deliver()  # an early message is hidden
+    world.put_kwargs(plain, {"memory": 4096})
+    world.schedule(plain)
+    world.poll()
+    world.deliver()  # a changed definition is looked for among the older revisions
     (task, *_) = world.tasks()
     world.stopped(task, stoppedReason="gone", containers=[])
     return world

@@ -11,7 +11,7 @@ from fargate_agent.kwargs import Kwargs
 from fargate_agent.placement import place
 from fargate_agent.profiles.prefect1_flow import command, image
 from fargate_agent.profiles.prefect1_kwargs import RunConfig, merged, overrides
-from fargate_agent.runs import FlowRun, Launch
+from fargate_agent.runs import FlowRun, Launch, RevisionTerms
 from fargate_agent.settings import Settings
 from fargate_agent.task_definitions import FLOW_ID_TAG, FLOW_VERSION_TAG
 
@@ -81,7 +81,7 @@ def render_flow_run(
         definition=definition,
         request=request,
         definition_arn=config.definition_arn,
-        owner=owner,
+        revision=RevisionTerms(owner=owner, credentials=credentials(settings, tenant)),
     )
 
 
@@ -136,11 +136,17 @@ def with_credentials(
 
     A key that belongs to a tenant is known to newer flows by another name as well.
     """
-    names = [AUTH_TOKEN, *([API_KEY] if tenant else [])] if settings.api_key_secret else []
     given = {entry["name"] for entry in secrets}
     arn = settings.api_key_secret or ""
-    ours = [{"name": name, "valueFrom": arn} for name in names if name not in given]
-    return [*secrets, *ours]
+    names = sorted(credentials(settings, tenant) - given, reverse=True)
+    return [*secrets, *({"name": name, "valueFrom": arn} for name in names)]
+
+
+def credentials(settings: Settings, tenant: str | None) -> frozenset[str]:
+    """Name the secrets that a flow needs to speak to the server."""
+    if not settings.api_key_secret:
+        return frozenset()
+    return frozenset({AUTH_TOKEN, API_KEY} if tenant else {AUTH_TOKEN})
 
 
 def _tagged(tags: list[dict[str, str]], ours: dict[str, str]) -> list[dict[str, str]]:

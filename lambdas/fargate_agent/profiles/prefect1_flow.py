@@ -51,9 +51,11 @@ def check(details: Mapping[str, Any]) -> None:
         The storage, the run config or the environment is of a type that does not exist.
     """
     flow = details["flow"]
-    _check_type("storage", flow.get("storage") or {}, STORAGES)
+    storage = flow.get("storage") or {}
+    _check_type("storage", storage, STORAGES)
     if details.get("run_config") is not None:
-        _check_type("run_config", details["run_config"], RUN_CONFIGS)
+        if storage["type"] != "Docker":  # which names the image, whatever the run config is
+            _check_type("run_config", details["run_config"], RUN_CONFIGS)
     elif flow.get("environment") is not None:
         _check_type("environment", flow["environment"], ENVIRONMENTS)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from fargate_agent.kwargs import Kwargs
 from fargate_agent.placement import asked_launch
-from fargate_agent.profiles.flow_run import with_credentials
+from fargate_agent.profiles.flow_run import credentials, with_credentials
 from fargate_agent.profiles.prefect1_flow import TASK_ENVIRONMENT, image
 from fargate_agent.profiles.prefect1_kwargs import RunConfig, merged, overrides
-from fargate_agent.runs import FlowRun, Launch
+from fargate_agent.runs import FlowRun, Launch, RevisionTerms
 from fargate_agent.settings import Settings
 
 CONTAINER_NAME = "flow-container"
@@ -88,7 +88,8 @@ def render_task_environment(
         asked=asked,
         secrets=frozenset(taken),
     )
-    return Launch(definition=definition, request=request)
+    terms = RevisionTerms(credentials=credentials(settings, tenant))
+    return Launch(definition=definition, request=request, revision=terms)
 
 
 def _with_variables(container: dict[str, Any], settings: Settings) -> dict[str, Any]:
