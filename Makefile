@@ -5,18 +5,27 @@ PYTHON ?= python3
 UV := .venv/bin/uv
 RUN := PYTHONPATH=.:lambdas JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=20
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo demo-prefect1 run test check-legacy lint bench clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: .venv/done .venv-prefect/done .venv-emulator/done node_modules/done ## Install what the others need
 
 demo: setup ## Play twenty flow runs through the deployed agent on this machine; KEEP=1 leaves it up
 	$(RUN) .venv/bin/python -m local.demo $(if $(KEEP),--keep)
 
+demo-prefect1: setup ## The same with Prefect 1: twelve runs, played by a stand-in of its server
+	$(RUN) .venv/bin/python -m local.demo_prefect1
+
+run: setup ## Run the agent of AGENT=agent.toml on this machine; POLLS=3 ends it after three polls
+	$(RUN) .venv/bin/python -m local run --agent $(or $(AGENT),agent.toml) $(if $(POLLS),--max-polls $(POLLS))
+
 test: setup lint ## Lint, format and type checks, and all tests
 	$(RUN) .venv/bin/pytest -n 2 --dist loadgroup -q
+
+check-legacy: setup ## Run the real Prefect 1 agent against the stand-in of its server
+	$(RUN) .venv/bin/pytest -q -s tests/optional/test_real_legacy_agent.py
 
 lint: setup
 	.venv/bin/ruff format --check --quiet .

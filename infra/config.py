@@ -17,7 +17,16 @@ from typing import Annotated, Any, Literal
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs, KwargsModel, did_you_mean
@@ -96,7 +105,7 @@ class PrefectSection(_Section):
     api_url: Annotated[str, AfterValidator(_url)]
     api_key_secret: SecretArn | None = None
     auth_string_secret: SecretArn | None = None
-    work_pool: str | None = Field(None, min_length=1)
+    work_pool: str | None = Field(None, min_length=1, validate_default=True)
     work_queues: list[str] = []
     agent_config_id: str | None = None
     backend: Literal["cloud", "server"] | None = None
@@ -104,26 +113,34 @@ class PrefectSection(_Section):
     logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     extra_loggers: list[str] = []
 
-    @model_validator(mode="after")
-    def _of_one_version(self) -> PrefectSection:
-        others = ONLY_PREFECT_3 if self.version == 1 else ONLY_PREFECT_1
-        for key in others:
-            if key in self.model_fields_set:
-                belongs = 3 if self.version == 1 else 1
-                raise ValueError(
-                    f"{key} belongs to Prefect {belongs}, and version is {self.version}: remove it"
-                )
-        if self.version == 1:
-            return self
-        if self.work_pool is None:
-            raise ValueError("work_pool must be set: the name of the ECS work pool that is served")
-        if not re.fullmatch(r"https?://\S+/api(/\S*)?", self.api_url):
+    @field_validator("api_url")
+    @classmethod
+    def _is_prefects_api(cls, url: str, info: ValidationInfo) -> str:
+        if info.data.get("version") != 1 and not re.fullmatch(r"https?://\S+/api(/\S*)?", url):
             raise ValueError(
-                "api_url must be Prefect's API address, as in PREFECT_API_URL: https://host/api, "
-                "or https://api.prefect.cloud/api/accounts/.../workspaces/...; "
-                f"it is {self.api_url!r}"
+                "must be Prefect's API address, as in PREFECT_API_URL: https://host/api, or "
+                "https://api.prefect.cloud/api/accounts/.../workspaces/..."
             )
-        return self
+        return url
+
+    @field_validator(*ONLY_PREFECT_1, *ONLY_PREFECT_3, mode="before")
+    @classmethod
+    def _of_this_version(cls, value: Any, info: ValidationInfo) -> Any:
+        version = info.data.get("version")
+        if value is None:  # the default
+            return value
+        if version and info.field_name in (ONLY_PREFECT_3 if version == 1 else ONLY_PREFECT_1):
+            raise ValueError(
+                f"belongs to Prefect {4 - version}, and prefect.version is {version}: remove it"
+            )
+        return value
+
+    @field_validator("work_pool")
+    @classmethod
+    def _names_a_pool(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is None and info.data.get("version") == 3:
+            raise ValueError("must be set, in the file or with -c prefect.work_pool=VALUE")
+        return name
 
     @model_validator(mode="after")
     def _one_secret(self) -> PrefectSection:
@@ -164,7 +181,7 @@ class AwsSection(_Section):
         try:
             Config(**self.botocore)
         except (TypeError, ValueError, BotoCoreError) as error:
-            raise ValueError(f"botocore: not options of botocore.config.Config: {error}") from error
+            raise ValueError(f"botocore: not an option of botocore's Config: {error}") from error
         return self
 
 
@@ -179,26 +196,35 @@ class ExternalKwargsSection(_Section):
 class AgentConfig(_Section):
     """A whole ``agent.toml``."""
 
-    agent: AgentSection = AgentSection()
     prefect: PrefectSection
+    agent: AgentSection = AgentSection()
     aws: AwsSection = AwsSection()
     ecs: EcsSection = EcsSection()
     external_kwargs: ExternalKwargsSection = ExternalKwargsSection()
 
-    @model_validator(mode="after")
-    def _of_one_version(self) -> AgentConfig:
-        if self.prefect.version == 1:
-            return self
-        if self.agent.labels:
-            raise ValueError("agent.labels belongs to Prefect 1: in Prefect 3 a work pool chooses")
-        if self.ecs.enable_task_revisions:
-            raise ValueError("ecs.enable_task_revisions belongs to Prefect 1: remove it")
-        if self.ecs.launch_type != "FARGATE":
+    @field_validator("agent")
+    @classmethod
+    def _labels_are_prefect_1s(cls, agent: AgentSection, info: ValidationInfo) -> AgentSection:
+        if agent.labels and _version(info) == 3:
+            raise ValueError("labels: belongs to Prefect 1; in Prefect 3 a work pool chooses")
+        return agent
+
+    @field_validator("ecs")
+    @classmethod
+    def _launches_as_prefect_3_does(cls, ecs: EcsSection, info: ValidationInfo) -> EcsSection:
+        if _version(info) == 3 and ecs.enable_task_revisions:
+            raise ValueError("enable_task_revisions: belongs to Prefect 1: remove it")
+        if _version(info) == 3 and ecs.launch_type != "FARGATE":
             raise ValueError(
-                f"ecs.launch_type: {self.ecs.launch_type!r} is not in this version with Prefect 3; "
+                f"launch_type: {ecs.launch_type!r} is not in this version with Prefect 3; "
                 "use FARGATE"
             )
-        return self
+        return ecs
+
+
+def _version(info: ValidationInfo) -> int | None:
+    prefect = info.data.get("prefect")
+    return prefect.version if prefect else None
 
 
 def load(
@@ -372,9 +398,16 @@ def _at(raw: Any, key: str) -> Any:
     return raw
 
 
+_KEY = re.compile(r"([a-z_]+): ")
+
+
 def _explain(error: ValidationError, path: str, given: list[str]) -> Iterator[str]:
     for problem in error.errors():
         place = [str(part) for part in problem["loc"]]
+        message = problem["msg"].removeprefix("Value error, ")
+        named = _KEY.match(message)
+        if named and len(place) == 1:  # said of one key by a check of the whole table
+            place, message = [*place, named[1]], message[named.end() :]
         key = ".".join(place)
         flag = next((g for g in given if g == key or g.startswith(f"{key}.")), None)
         unknown = problem["type"] == "extra_forbidden"
@@ -386,13 +419,12 @@ def _explain(error: ValidationError, path: str, given: list[str]) -> Iterator[st
         elif problem["type"] == "missing":
             yield f"{where}: must be set, in the file or with -c {key}=VALUE"
         else:
-            message = problem["msg"].removeprefix("Value error, ")
             yield f"{where}: {message}{_shown(place, problem['input'])}"
 
 
 def _shown(place: list[str], value: Any) -> str:
     """Repeat a bad value, but neither whole tables nor what may be a secret."""
-    if isinstance(value, dict) or place[-1].endswith("_secret") or "env" in place:
+    if value is None or isinstance(value, dict) or place[-1].endswith("_secret") or "env" in place:
         return ""
     return f"; it is {value!r}"
 

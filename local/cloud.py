@@ -74,6 +74,31 @@ class Cloud:
                 f"cdk {' '.join(map(str, arguments))}:\n{done.stdout[-5000:]}"
             )
 
+    def invoke(self, function: str, payload: Mapping[str, Any]) -> Any:
+        """Invoke a function, and return its decoded answer.
+
+        Raises
+        ------
+        processes.ProcessFailed
+            The function failed; the message ends with its error.
+        """
+        body = json.dumps(payload).encode()
+        answer = self.client("lambda").invoke(FunctionName=function, Payload=body)
+        text = answer["Payload"].read().decode()
+        if "FunctionError" in answer:
+            raise processes.ProcessFailed(f"{function}:\n{text}")
+        return json.loads(text or "null")
+
+    def tasks(self, cluster: str) -> list[dict[str, Any]]:
+        """Describe every task of a cluster, stopped ones too."""
+        ecs = self.client("ecs")
+        arns = [
+            arn
+            for status in ("RUNNING", "STOPPED")
+            for arn in ecs.list_tasks(cluster=cluster, desiredStatus=status)["taskArns"]
+        ]
+        return list(ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"]) if arns else []
+
     def deploy(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Bootstrap, deploy the unmodified stack with these settings, and return its outputs."""
         # In a folder without an app, which bootstrapping would synthesize for nothing.
@@ -89,8 +114,14 @@ class Cloud:
 
 
 @contextmanager
-def cloud(folder: Path) -> Iterator[Cloud]:
-    """Run the emulator, with a temporary folder and a virtual environment of its own."""
+def cloud(folder: Path, *, commands: Path = PREFECT_BIN) -> Iterator[Cloud]:
+    """Run the emulator, with a temporary folder and a virtual environment of its own.
+
+    Parameters
+    ----------
+    commands
+        The folder of the programs that the tasks' containers run.
+    """
     port = processes.free_port()
     endpoint = f"http://127.0.0.1:{port}"
     scratch = folder / "tmp"
@@ -104,7 +135,7 @@ def cloud(folder: Path) -> Iterator[Cloud]:
             "GATEWAY_PORT": str(port),
             "BIND_HOST": "127.0.0.1",
             "IOT_MTLS_ENABLED": "0",
-            "LOCAL_FARGATE_PATH": str(PREFECT_BIN),
+            "LOCAL_FARGATE_PATH": str(commands),
         },
         log=folder / "aws.log",
         ready=lambda: _healthy(endpoint),

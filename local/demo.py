@@ -9,6 +9,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,12 +65,12 @@ class Planned:
 
     flow: str
     ahead: int
+    expected: Expected
 
     def is_met_by(self, row: Row) -> bool:
         """Tell whether the run ended as it should, in a task of its size, started not early."""
-        expected = FLOWS[self.flow]
         on_time = row.delay is not None and row.delay >= 0
-        return (row.state, row.size) == (expected.state, expected.size) and on_time
+        return (row.state, row.size) == (self.expected.state, self.expected.size) and on_time
 
 
 def table(rows: list[Row], plan: dict[str, Planned]) -> Table:
@@ -98,16 +99,16 @@ def table(rows: list[Row], plan: dict[str, Planned]) -> Table:
 
 def _shortened(revision: str) -> str:
     """Keep of ``prefect_pool_<deployment id>:1`` what tells it from the others."""
-    family, _, number = revision.partition(":")
-    return f"{family[:23]}…:{number}" if number else ""
+    family, colon, number = revision.partition(":")
+    return f"{family[:23]}{'…' if len(family) > 23 else ''}{colon}{number}"
 
 
-def watch(loop: Loop, plan: dict[str, Planned]) -> list[Row]:
+def watch(rows_of: Callable[[Iterable[str]], list[Row]], plan: dict[str, Planned]) -> list[Row]:
     """Show the runs until all have ended, or patience has."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     with Live(console=console, refresh_per_second=2, transient=True) as live:
         while True:
-            rows = loop.rows(plan)
+            rows = rows_of(plan)
             live.update(table(rows, plan))
             if all(row.ended for row in rows) or time.monotonic() > deadline:
                 return rows
@@ -121,11 +122,13 @@ def play(loop: Loop) -> bool:
     console.print(f"Dropped {url}: {json.dumps(KWARGS)}")
     now = datetime.now(UTC)
     plan = {
-        loop.schedule(deployments[flow], now + timedelta(seconds=ahead)): Planned(flow, ahead)
+        loop.schedule(deployments[flow], now + timedelta(seconds=ahead)): Planned(
+            flow, ahead, FLOWS[flow]
+        )
         for flow, ahead, count in PLAN
         for _ in range(count)
     }
-    rows = watch(loop, plan)
+    rows = watch(loop.rows, plan)
     console.print(table(rows, plan))
     return _summary(loop, rows, plan)
 
@@ -136,30 +139,45 @@ def _summary(loop: Loop, rows: list[Row], plan: dict[str, Planned]) -> bool:
     bigger = [id for id, planned in plan.items() if planned.flow == "needs-more"]
     greeted = sum("GREETING=from S3" in line for line in loop.logs(*bigger))
     console.print(f"{greeted} of {len(bigger)} runs of needs-more printed the variable from S3.")
+    tell_delays(rows, plan)
+    return good == len(rows) and greeted == len(bigger)
+
+
+def tell_delays(rows: list[Row], plan: dict[str, Planned]) -> None:
+    """Print how late the runs started that were scheduled ahead."""
     delays = [row.delay for row in rows if plan[row.id].ahead and row.delay is not None]
     if delays:
         console.print(
             f"Start delay of the {len(delays)} runs scheduled ahead: min {min(delays):.2f} s, "
             f"median {statistics.median(delays):.2f} s, max {max(delays):.2f} s."
         )
-    return good == len(rows) and greeted == len(bigger)
 
 
 def main() -> int:
     """Parse the command line and play."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C")
-    arguments = parser.parse_args()
+    keep = parser.parse_args().keep
+
+    def run(folder: Path) -> bool:
+        started = time.monotonic()
+        with deployed_loop(folder, say=console.print) as loop:
+            good = play(loop)
+            console.print(f"Took {time.monotonic() - started:.0f} s.")
+            if keep:
+                console.print(f"Prefect's UI: {loop.url.removesuffix('/api')} (Ctrl-C ends it)")
+                signal.pause()
+        return good
+
+    return in_a_folder_of_its_own(run)
+
+
+def in_a_folder_of_its_own(run: Callable[[Path], bool]) -> int:
+    """Run a program that starts others, so that nothing is left of it; return its exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fargate-agent-", ignore_cleanup_errors=True) as folder:
         try:
-            with deployed_loop(Path(folder), say=console.print) as loop:
-                good = play(loop)
-                console.print(f"Took {time.monotonic() - started:.0f} s.")
-                if arguments.keep:
-                    console.print(f"Prefect's UI: {loop.url.removesuffix('/api')} (Ctrl-C ends it)")
-                    signal.pause()
+            good = run(Path(folder))
         except ProcessFailed as error:
             console.print(str(error), style="red", markup=False)
             return 1

@@ -31,18 +31,13 @@ class Row:
     name: str
     scheduled: datetime
     state: str
-    stopped: bool
-    """Whether its task has stopped: only then has the flow sent all of its log."""
+    ended: bool
+    """Whether nothing more will happen to it: only when its task has stopped, is its log whole."""
     launched: datetime | None
     revision: str
     """``family:revision`` of its task definition."""
     size: str
     """CPU units / MiB of memory."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will happen to it."""
-        return self.state in FINAL and (self.stopped or self.launched is None)
 
     @property
     def delay(self) -> float | None:
@@ -109,13 +104,7 @@ class Loop:
 
     def tasks(self) -> list[dict[str, Any]]:
         """Describe every task of the cluster, stopped ones too."""
-        ecs, cluster = self.cloud.client("ecs"), self.outputs["Cluster"]
-        arns = [
-            arn
-            for status in ("RUNNING", "STOPPED")
-            for arn in ecs.list_tasks(cluster=cluster, desiredStatus=status)["taskArns"]
-        ]
-        return list(ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"]) if arns else []
+        return self.cloud.tasks(self.outputs["Cluster"])
 
     def logs(self, *ids: str) -> list[str]:
         """Read the lines of runs' logs."""
@@ -129,7 +118,7 @@ def _row(run: Mapping[str, Any], task: Mapping[str, Any] | None) -> Row:
         name=run["name"],
         scheduled=parse_time(run["expected_start_time"]),
         state=run["state_type"],
-        stopped=task is not None and task["lastStatus"] == "STOPPED",
+        ended=run["state_type"] in FINAL and (task is None or task["lastStatus"] == "STOPPED"),
         launched=task["createdAt"].astimezone(UTC) if task else None,
         revision=task["taskDefinitionArn"].rpartition("/")[2] if task else "",
         size=f"{task['cpu']} / {task['memory']}" if task else "",
@@ -174,9 +163,7 @@ def deployed_loop(
         outputs = aws.deploy(context)
         # A new schedule first fires after a minute; the very first poll is asked for.
         first_poll = datetime.now(UTC)
-        first = aws.client("lambda").invoke(FunctionName=outputs["PollFunction"], Payload=b"{}")
-        if "FunctionError" in first:
-            raise ProcessFailed(f"the first poll:\n{first['Payload'].read().decode()}")
+        aws.invoke(outputs["PollFunction"], {})
         environment = prefect_server.environment(folder, url, auth_string)
         yield Loop(
             api=api,

@@ -7,13 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import boto3
 import pytest
 from moto import mock_aws
 
 os.environ["JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION"] = "20"
 
 from local.prefect_server import prefect_server
+from tests.support.aws import default_session
 from tests.support.world import World
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let other recordings of the legacy agent be played than the project's own."""
+    default = Path(__file__).parent / "parity" / "legacy_cases.json"
+    parser.addoption("--legacy-cases", type=Path, default=default, metavar="FILE")
 
 
 @pytest.fixture(autouse=True)
@@ -33,17 +41,25 @@ def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
+def aws() -> Iterator[None]:
+    """An AWS in this process. The session outlives it, for it holds the parsed models."""
+    with mock_aws():
+        boto3.DEFAULT_SESSION = default_session()
+        yield
+
+
+@pytest.fixture
 def make_world(
-    prefect_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    aws: None, prefect_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., World]]:
     """Make a world with other settings than the defaults; all its calls must be allowed."""
     made: list[World] = []
 
-    with mock_aws(), ExitStack() as stack:
+    with ExitStack() as stack:
 
         def make(**sections: dict[str, object]) -> World:
             made.append(World(prefect_url, tmp_path, monkeypatch, **sections))
-            stack.enter_context(made[-1].recorder.listening())
+            stack.enter_context(made[-1].listening())
             return made[-1]
 
         yield make

@@ -7,6 +7,7 @@ difference.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,7 +24,13 @@ _ECS_OWN = {
 """What a described revision has and a registration has not."""
 
 _SHOWN = {"cpu", "executionRoleArn", "image", "memory", "networkMode", "taskRoleArn"}
-"""Values that an error may repeat; any other may hold a secret."""
+"""Values of a definition or a container that an error may repeat; any other may hold a secret."""
+
+_NAMED = {"dockerLabels", "environment", "secrets", "tags"}
+"""Tables of the users' own names: no name in them means anything here, and no value is empty."""
+
+_HEALTH_CHECK = {"interval": 30, "timeout": 5, "retries": 3}
+_UNITS = {"vcpu": 1024, "gb": 1024}
 
 OWN_TAGS = "fargate-agent/"
 """Tags of this prefix are the agent's, and no difference."""
@@ -39,9 +46,16 @@ def differences(wanted: Mapping[str, Any], registered: Mapping[str, Any]) -> lis
     registered
         The answer's ``taskDefinition`` of ``describe_task_definition``, with its tags by key.
     """
-    ours, theirs = _comparable(wanted), _comparable(registered)
-    found = _compare("", ours.pop("containers"), theirs.pop("containers"))
-    return [*_compare("", ours, theirs), *found]
+    ours, our_containers = _comparable(wanted)
+    theirs, their_containers = _comparable(registered)
+    found = list(_compare("", ours, theirs))
+    for name in sorted({*our_containers, *their_containers}):
+        given, there = our_containers.get(name), their_containers.get(name)
+        if given is None or there is None:
+            found.append(f"container {name!r} is {_how(given, there)}")
+        else:
+            found += _compare(f"container {name!r}.", given, there)
+    return found
 
 
 def _compare(place: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
@@ -51,10 +65,17 @@ def _compare(place: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> 
             continue
         if key in _SHOWN:
             yield f"{place}{key} is {given!r} here and {found!r} there"
-        elif isinstance(given, Mapping) and isinstance(found, Mapping):
-            yield from _compare(f"{place}{key}.", given, found)
         else:
-            yield f"{place}{key} is {_how(given, found)}"
+            yield from _inside(f"{place}{key}", given, found)
+
+
+def _inside(place: str, given: Any, found: Any) -> Iterator[str]:
+    if not (isinstance(given, Mapping) and isinstance(found, Mapping)):
+        yield f"{place} is {_how(given, found)}"
+        return
+    for key in sorted({*given, *found}):
+        if given.get(key) != found.get(key):
+            yield from _inside(f"{place}.{key}", given.get(key), found.get(key))
 
 
 def _how(given: Any, found: Any) -> str:
@@ -70,42 +91,71 @@ def _same_role(given: Any, found: Any) -> bool:
     return str(given).rpartition("/")[2] == str(found).rpartition("/")[2]
 
 
-def _comparable(definition: Mapping[str, Any]) -> dict[str, Any]:
+def _comparable(
+    definition: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return a definition and its containers by name, both as ECS would complete them."""
     made = {key: value for key, value in definition.items() if key not in _ECS_OWN}
     containers = made.pop("containerDefinitions", [])
     tags = made.pop("tags", None) or {}
     if not isinstance(tags, Mapping):
         tags = {tag["key"]: tag["value"] for tag in tags}
     made["tags"] = {key: value for key, value in tags.items() if not key.startswith(OWN_TAGS)}
-    return {
-        **_pruned(made),
-        "containers": {
-            f"container {container.get('name')!r}": _container(container)
-            for container in containers
-        },
-    }
+    for size in made.keys() & {"cpu", "memory"}:
+        made[size] = _size(made[size])
+    made["volumes"] = [_volume(volume) for volume in made.get("volumes") or []]
+    # There a container's ports are the host's, or those of a network interface of its own.
+    same_ports = made.get("networkMode") in ("awsvpc", "host")
+    return _pruned(made), {str(c.get("name")): _container(c, same_ports) for c in containers}
 
 
-def _container(container: Mapping[str, Any]) -> dict[str, Any]:
+def _size(text: str) -> str:
+    """Write a size as ECS returns it: ``1 vCPU`` and ``2GB`` are 1024 and 2048."""
+    found = re.fullmatch(r"([\d.]+)\s*(vcpu|gb)", text.strip().lower())
+    return str(int(float(found[1]) * _UNITS[found[2]])) if found else text
+
+
+def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:
+    efs = volume.get("efsVolumeConfiguration")
+    if not efs:
+        return dict(volume)
+    return {**volume, "efsVolumeConfiguration": {"rootDirectory": "/", **efs}}
+
+
+def _container(container: Mapping[str, Any], same_ports: bool) -> dict[str, Any]:
     made = dict(container)
     made["not essential"] = not made.pop("essential", True)
-    ports = [{"protocol": "tcp", **port} for port in made.get("portMappings") or []]
-    for port in ports:
-        if port.get("hostPort") == port.get("containerPort"):
-            del port["hostPort"]
-    made["portMappings"] = ports
+    made["cpu"] = made.get("cpu") or None
+    made["portMappings"] = [_port(port, same_ports) for port in made.get("portMappings") or []]
+    if made.get("healthCheck"):
+        made["healthCheck"] = {**_HEALTH_CHECK, **made["healthCheck"]}
     for key in ("environment", "secrets"):
         made[key] = {e.get("name"): e.get("value", e.get("valueFrom")) for e in made.get(key) or []}
-    return dict(_pruned(made))
+    return _pruned(made)
 
 
-def _pruned(value: Any) -> Any:
+def _port(port: Mapping[str, Any], same_ports: bool) -> dict[str, Any]:
+    made = {"protocol": "tcp", **port}
+    if not made.get("hostPort") or (same_ports and made["hostPort"] == made.get("containerPort")):
+        made.pop("hostPort", None)
+    return made
+
+
+def _pruned(table: Mapping[str, Any]) -> dict[str, Any]:
     """Drop what says nothing, at every depth, and put lists of tables in an order."""
+    made = {}
+    for key, value in table.items():
+        pruned = dict(value) if key in _NAMED else _pruned_value(value)
+        if pruned is not None and pruned is not False and pruned not in ([], {}):
+            made[key] = pruned
+    return made
+
+
+def _pruned_value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        pruned = {key: _pruned(item) for key, item in value.items()}
-        return {k: v for k, v in pruned.items() if v not in (None, "", [], {}, 0)}
+        return _pruned(value)
     if isinstance(value, list | tuple):
-        items = [_pruned(item) for item in value]
+        items = [_pruned_value(item) for item in value]
         if items and all(isinstance(item, dict) for item in items):
             return sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
         return items

@@ -145,7 +145,7 @@ def _literal(value: Any, shape: Shape | None) -> Any:
         return value
     if shape.type_name == "string":
         return _unquoted(value)
-    for parse in (ast.literal_eval, json.loads):
+    for parse in (json.loads, ast.literal_eval):
         try:
             return parse(value)
         except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):

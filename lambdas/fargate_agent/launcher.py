@@ -45,7 +45,6 @@ class Launcher:
     ecs: ECSClient
     definitions: TaskDefinitions
     send_logs: bool
-    launch_type: str
 
     @classmethod
     def from_settings(cls, config: Settings) -> Launcher:
@@ -66,13 +65,12 @@ class Launcher:
             ecs=aws.ecs,
             definitions=TaskDefinitions(aws.ecs, aws.tagging, on_drift=on_drift),
             send_logs=config.send_logs,
-            launch_type=config.launch_type,
         )
 
     def rehearse(self) -> dict[str, Any]:
         """Start a tiny task with what every run is started with; see :mod:`rehearsal`."""
         definitions = TaskDefinitions(self.ecs, self.definitions.tagging)
-        return rehearse(self.ecs, definitions, self.profile.agent_kwargs(), self.launch_type)
+        return rehearse(self.ecs, definitions, *self.profile.defaults())
 
     def launch(self, run: FlowRun, *, known: Reads | None) -> None:
         """Start the run's one task, or find that there is nothing to start.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,18 +47,43 @@ def render_overrides(
         ),
         _told_by_agent(run, job, agent, external, names.final),
     ]
-    layers = [
-        *(_without(layer, external, names.final) for layer in weaker),
-        in_ecs_form(external.request.get("overrides"), names.final, names.templated),
-    ]
+    file = in_ecs_form(external.request.get("overrides"), names.final, names.templated)
+    layers = [*(without_stronger(layer, external, names.final) for layer in weaker), file]
+    identity = {"PREFECT__FLOW_RUN_ID": run.id, CLAIM_ENV: run.claim_id}
+    return laid_over(layers, names.final, identity=identity, secrets=secrets)
+
+
+def laid_over(
+    layers: Iterable[Mapping[str, Any]],
+    flow: str,
+    *,
+    identity: Mapping[str, str],
+    secrets: Collection[str],
+) -> dict[str, Any]:
+    """Lay overrides over each other, the weakest first: variables by name, all else whole.
+
+    Parameters
+    ----------
+    layers
+        In ECS's form.
+    flow
+        The name of the flow's container.
+    identity
+        Variables that tell it which run it is of; no layer's variable replaces these, or a secret.
+    secrets
+        Names of the container's secrets.
+    """
     merged: dict[str, Any] = {}
-    containers: dict[str, dict[str, Any]] = {names.final: {"name": names.final}}
+    containers: dict[str, dict[str, Any]] = {flow: {"name": flow}}
     for layer in layers:
         merged |= layer
         for container in layer["containerOverrides"]:
             name = container["name"]
-            containers[name] = over(containers.get(name, {"name": name}), container)
-    _identify(containers[names.final], run, secrets)
+            containers[name] = _over(containers.get(name, {"name": name}), container)
+    taken = {*identity, *secrets}
+    others = [e for e in containers[flow].get("environment", []) if e["name"] not in taken]
+    told = [{"name": name, "value": value} for name, value in identity.items()]
+    containers[flow]["environment"] = [*told, *others]
     return {**merged, "containerOverrides": list(containers.values())}
 
 
@@ -93,7 +118,7 @@ def in_ecs_form(
     return {**asked, "containerOverrides": containers}
 
 
-def _without(layer: Mapping[str, Any], external: Kwargs, flow: str) -> dict[str, Any]:
+def without_stronger(layer: Mapping[str, Any], external: Kwargs, flow: str) -> dict[str, Any]:
     """Leave out of a layer what the external kwargs say in the definition."""
     stronger = {*external.definition, *external.container} - {"name", "environment", "command"}
     written = {entry["name"] for entry in external.container.get("environment", [])}
@@ -153,22 +178,13 @@ def _environment(run: FlowRun, job: Mapping[str, Any], agent: Agent) -> dict[str
     return {name: str(value) for name, value in env.items() if value is not None}
 
 
-def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one container's override over another: environment by name, all else whole."""
     merged = {**below, **above, "name": below["name"]}
     entries = [*below.get("environment", []), *above.get("environment", [])]
     if entries:
         merged["environment"] = list({entry["name"]: entry for entry in entries}.values())
     return merged
-
-
-def _identify(container: dict[str, Any], run: FlowRun, secrets: Collection[str]) -> None:
-    """Tell the container which run it is of; no layer's variable replaces that, or a secret."""
-    identity = {"PREFECT__FLOW_RUN_ID": run.id, CLAIM_ENV: run.claim_id}
-    taken = {*identity, *secrets}
-    others = [e for e in container["environment"] if e["name"] not in taken]
-    told = [{"name": name, "value": value} for name, value in identity.items()]
-    container["environment"] = [*told, *others]
 
 
 def make_sizes_numbers(container: dict[str, Any]) -> None:

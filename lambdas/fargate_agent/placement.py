@@ -20,8 +20,11 @@ def place(
     """
     placed, asked = {"networkMode": "awsvpc", **definition}, asked_launch(request, launch_type)
     chosen = asked.get("launchType") or request.get("launchType") or launch_type
+    providers = asked.get("capacityProviderStrategy", [])
+    if any(item.get("capacityProvider", "").startswith("FARGATE") for item in providers):
+        chosen = "FARGATE"
     if chosen:
-        placed.setdefault("requiresCompatibilities", ["FARGATE" if chosen == SPOT else chosen])
+        placed.setdefault("requiresCompatibilities", [chosen])
     if "FARGATE" in placed.get("requiresCompatibilities", []):
         placed["cpu"] = str(placed.get("cpu") or CPU)
         placed["memory"] = str(placed.get("memory") or MEMORY)

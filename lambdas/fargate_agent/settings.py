@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fargate_agent.errors import PermanentError
+
 SETTINGS_FILE = Path(__file__).with_name("settings.json")
 
 
@@ -69,24 +71,38 @@ class Settings:
         """Return these settings with an agent configuration of Prefect 1's API above them.
 
         It holds the legacy agent's constructor arguments; what is none of those that follow is
-        one of the ECS parameters, and is validated as such.
+        one of the ECS parameters, and is validated as such. A null is no value.
+
+        Raises
+        ------
+        PermanentError
+            A value is of another type than the argument's.
         """
+        config = {key: value for key, value in config.items() if value is not None}
         rest = {key: value for key, value in config.items() if key not in _ARGUMENTS}
-        given = {_ARGUMENTS[key]: value for key, value in config.items() if key in _ARGUMENTS}
+        given = {}
+        for key in config.keys() & _ARGUMENTS.keys():
+            name, kind = _ARGUMENTS[key]
+            if not isinstance(config[key], kind):
+                raise PermanentError(
+                    f"The agent configuration {self.agent_config_id} (prefect.agent_config_id): "
+                    f"{key}: must be a {kind.__name__}; it is a {type(config[key]).__name__}."
+                )
+            given[name] = config[key]
         if "agent_labels" in given:
             given["agent_labels"] = tuple(given["agent_labels"])
-        if "no_cloud_logs" in config:
-            given["send_logs"] = not config["no_cloud_logs"]
+        if "send_logs" in given:
+            given["send_logs"] = not given["send_logs"]
         return replace(self, **given, ecs_kwargs={**self.ecs_kwargs, **rest})
 
 
 _ARGUMENTS = {
-    "name": "agent_name",
-    "labels": "agent_labels",
-    "env_vars": "agent_env",
-    "no_cloud_logs": "send_logs",
-    "launch_type": "launch_type",
-    "enable_task_revisions": "enable_task_revisions",
+    "name": ("agent_name", str),
+    "labels": ("agent_labels", list),
+    "env_vars": ("agent_env", dict),
+    "no_cloud_logs": ("send_logs", bool),
+    "launch_type": ("launch_type", str),
+    "enable_task_revisions": ("enable_task_revisions", bool),
 }
 """The legacy agent's constructor arguments, by the settings that follow them."""
 

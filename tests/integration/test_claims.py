@@ -14,7 +14,8 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from fargate_agent import launcher
 from fargate_agent.dispatch import _deliveries
 from fargate_agent.orchestrators.prefect3 import Prefect3
-from tests.support.world import World, older
+from tests.support.functions import older, redelivered
+from tests.support.world import World
 
 pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
 
@@ -159,12 +160,6 @@ def test_a_full_concurrency_limit_postpones_the_run(world: World) -> None:
     assert len(world.tasks()) == 1
     states = {world.run(run)["state_name"] for run in (first, second)}
     assert states == {"Pending", "AwaitingConcurrencySlot"}
-
-
-def redelivered(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the record as the queue hands it out again."""
-    attributes = {**record["attributes"], "ApproximateReceiveCount": "2"}
-    return {**record, "attributes": attributes}
 
 
 def now() -> str:

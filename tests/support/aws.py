@@ -20,6 +20,12 @@ def client(service: str) -> Any:
 
 
 @cache
+def default_session() -> boto3.Session:
+    """Return the session of all tests in this process: it reads each service's model once."""
+    return boto3.Session()
+
+
+@cache
 def kwargs_model() -> KwargsModel:
     """Return the model of ECS's kwargs, read once a process for it is large."""
     return KwargsModel(client("ecs"))

@@ -38,6 +38,21 @@ def synthesize(settings: AgentConfig) -> dict[str, Any]:
     return dict(Template.from_stack(AgentStack(unbundled_app(), settings)).to_json())
 
 
+def template(settings: AgentConfig) -> dict[str, Any]:
+    """Return the template of an agent with these settings, synthesized once for all its equals.
+
+    The address of the API is no part of it.
+    """
+    prefect = settings.prefect.model_copy(update={"api_url": "http://prefect.test/api"})
+    alike = settings.model_copy(update={"prefect": prefect})
+    return _synthesized_once(alike.model_dump_json(exclude_unset=True))
+
+
+@cache
+def _synthesized_once(settings: str) -> dict[str, Any]:
+    return synthesize(AgentConfig.model_validate_json(settings))
+
+
 @cache
 def default_template() -> dict[str, Any]:
     """Return the template of an agent with every default, an API key and a further role."""

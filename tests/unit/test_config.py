@@ -6,6 +6,13 @@ from infra.config import ConfigError, load
 from tests.support.agent_toml import VALID, read, refusal
 
 ROOT = Path(__file__).parents[2]
+PREFECT_1_DEFAULTS = {
+    "agent_config_id": None,
+    "backend": None,
+    "tenant_id": None,
+    "logging_level": "INFO",
+    "extra_loggers": [],
+}
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prefect-AbCdEf"
 
 
@@ -15,8 +22,10 @@ def test_a_short_file_gets_the_defaults():
             "name": "fargate-agent",
             "enabled": True,
             "poll_interval_seconds": 10,
+            "labels": [],
             "env": {},
             "send_logs": True,
+            "url": False,
         },
         "prefect": {
             "version": 3,
@@ -25,9 +34,13 @@ def test_a_short_file_gets_the_defaults():
             "auth_string_secret": None,
             "work_pool": "fargate",
             "work_queues": [],
+            **PREFECT_1_DEFAULTS,
         },
+        "aws": {"credentials_secret": None, "role_arn": None, "region": None, "botocore": {}},
         "ecs": {
             "launch_type": "FARGATE",
+            "enable_task_revisions": False,
+            "on_drift": "revise",
             "kwargs": {},
             "allowed_roles": [],
             "allowed_clusters": [],
@@ -44,18 +57,26 @@ def test_a_whole_file_is_read_as_it_is_written():
         poll_interval_seconds = 120
         env = {{ TZ = "UTC" }}
         send_logs = false
+        url = true
         [prefect]
         version = 3
         api_url = "https://api.prefect.cloud/api/accounts/a/workspaces/w/"
         api_key_secret = "{SECRET}"
         work_pool = "fargate"
         work_queues = ["night"]
+        [aws]
+        region = "eu-central-1"
+        [aws.botocore]
+        retries = {{ mode = "standard" }}
         [ecs]
         launch_type = "FARGATE"
+        on_drift = "reuse"
         allowed_roles = ["arn:aws:iam::123456789012:role/etl"]
         allowed_clusters = ["arn:aws:ecs:eu-west-1:123456789012:cluster/etl"]
         [ecs.kwargs]
         cpu = 512
+        cluster = "etl"
+        networkConfiguration = {{ awsvpcConfiguration = {{ subnets = ["subnet-1"] }} }}
         [external_kwargs]
         enabled = false
         bucket = "etl-kwargs"
@@ -67,8 +88,10 @@ def test_a_whole_file_is_read_as_it_is_written():
             "name": "night-shift",
             "enabled": False,
             "poll_interval_seconds": 120,
+            "labels": [],
             "env": {"TZ": "UTC"},
             "send_logs": False,
+            "url": True,
         },
         "prefect": {
             "version": 3,
@@ -77,10 +100,23 @@ def test_a_whole_file_is_read_as_it_is_written():
             "auth_string_secret": None,
             "work_pool": "fargate",
             "work_queues": ["night"],
+            **PREFECT_1_DEFAULTS,
+        },
+        "aws": {
+            "credentials_secret": None,
+            "role_arn": None,
+            "region": "eu-central-1",
+            "botocore": {"retries": {"mode": "standard"}},
         },
         "ecs": {
             "launch_type": "FARGATE",
-            "kwargs": {"cpu": 512},
+            "enable_task_revisions": False,
+            "on_drift": "reuse",
+            "kwargs": {
+                "cpu": 512,
+                "cluster": "etl",
+                "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
+            },
             "allowed_roles": ["arn:aws:iam::123456789012:role/etl"],
             "allowed_clusters": ["arn:aws:ecs:eu-west-1:123456789012:cluster/etl"],
         },
@@ -94,7 +130,7 @@ def test_the_file_that_is_shipped_needs_an_address_and_nothing_else():
     assert load(ROOT / "agent.toml", {"prefect.api_url": url}).prefect.api_url == url
     with pytest.raises(ConfigError) as error:
         load(ROOT / "agent.toml", {})
-    assert "agent.toml: prefect.api_url: must be Prefect's API address" in str(error.value)
+    assert "agent.toml: prefect.api_url: must be the address of Prefect's API" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -141,10 +177,14 @@ def test_an_unknown_key_names_the_nearest_known_one(text: str, message: str):
         ("work_queues = 'one'\n", "prefect.work_queues: Input should be a valid list; it is 'one'"),
         ("work_queues = [1]\n", "prefect.work_queues.0: Input should be a valid string; it is 1"),
         ("api_key_secret = 'x'\n", "prefect.api_key_secret: must be the full ARN of a Secrets"),
-        ("version = 4\n", "prefect.version: Input should be 3; it is 4"),
+        ("version = 4\n", "prefect.version: Input should be 1 or 3; it is 4"),
         ("[ecs]\nallowed_roles = ['x']\n", "ecs.allowed_roles.0: must be an ARN such as arn:aws:"),
         ("[ecs]\nallowed_clusters = ['x']\n", "ecs.allowed_clusters.0: must be an ARN such as"),
-        ("[ecs]\nlaunch_type = 'ECS'\n", "ecs.launch_type: Input should be 'FARGATE'; it is 'ECS'"),
+        ("[ecs]\nlaunch_type = 'ECS'\n", "ecs.launch_type: Input should be 'FARGATE', 'FARGATE_SP"),
+        ("[ecs]\non_drift = 'x'\n", "ecs.on_drift: Input should be 'revise', 'reuse' or 'fail'"),
+        ("[aws]\nregion = 'Paris'\n", "aws.region: String should match pattern "),
+        ("[aws]\nrole_arn = 'x'\n", "aws.role_arn: must be an ARN such as arn:aws:"),
+        ("[aws]\ncredentials_secret = 'x'\n", "aws.credentials_secret: must be the full ARN"),
         ("[external_kwargs]\nbucket = 'A_b'\n", "external_kwargs.bucket: String should match"),
     ],
 )
@@ -159,7 +199,9 @@ def test_a_wrong_value_is_told_with_its_place(text: str, message: str):
 def test_an_address_that_is_not_prefects_api_is_refused(url: str):
     message = refusal(f"[prefect]\napi_url = '{url}'\nwork_pool = 'fargate'\n")
 
-    assert message.startswith("FILE: prefect.api_url: must be Prefect's API address")
+    assert message.startswith("FILE: prefect.api_url: must be ")
+    assert "Prefect's API" in message
+    assert "https://host/api" in message
 
 
 @pytest.mark.parametrize("key", ["api_url", "work_pool"])

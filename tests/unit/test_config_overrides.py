@@ -153,36 +153,35 @@ def test_a_key_that_is_not_in_this_version_is_refused_by_name(key: str):
         assert refusal(overrides={key: "x"}) == f"-c {message}"
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "agent.labels",
-        "agent.url",
-        "aws",
-        "ecs.enable_task_revisions",
-        "ecs.on_drift",
-        "ecs.relaunch_attempts",
-        "prefect.agent_config_id",
-    ],
-)
-def test_the_keys_that_wait_for_another_version_are_these(key: str):
-    assert key in NOT_YET
+def test_the_keys_that_wait_for_another_version_are_these():
+    assert NOT_YET.keys() == {"ecs.relaunch_attempts"}
 
 
-@pytest.mark.parametrize("version", ["1", "2", "'1'", "'2'"])
-def test_an_older_prefect_is_refused_by_name(version: str):
-    message = "prefect.version: this version of the agent serves Prefect 3."
+@pytest.mark.parametrize("version", ["2", "'2'"])
+def test_prefect_2_is_refused_by_name(version: str):
+    message = "prefect.version: this version of the agent serves Prefect 1 and 3."
 
     assert refusal(f"{VALID}version = {version}\n") == f"FILE: {message}"
     assert refusal(overrides={"prefect.version": version.strip("'")}) == f"-c {message}"
 
 
-@pytest.mark.parametrize("launch_type", ["FARGATE_SPOT", "EC2", "EXTERNAL"])
-def test_another_launch_type_is_refused_by_name(launch_type: str):
-    message = f"ecs.launch_type: {launch_type} is not in this version; use FARGATE."
+@pytest.mark.parametrize("launch_type", ["FARGATE_SPOT", "EC2", "EXTERNAL", ""])
+def test_with_prefect_3_another_launch_type_is_refused_by_name(launch_type: str):
+    message = f"ecs.launch_type: {launch_type!r} is not in this version with Prefect 3; use FARGATE"
 
     assert refusal(f"{VALID}[ecs]\nlaunch_type = '{launch_type}'\n") == f"FILE: {message}"
     assert refusal(overrides={"ecs.launch_type": launch_type}) == f"-c {message}"
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("agent.labels", "['a']"), ("ecs.enable_task_revisions", "true")]
+)
+def test_what_only_prefect_1_knows_is_refused_by_name(flag: str, value: str):
+    section, _, key = flag.partition(".")
+    message = f"{flag}: belongs to Prefect 1"
+
+    assert refusal(f"{VALID}[{section}]\n{key} = {value}\n").startswith(f"FILE: {message}")
+    assert refusal(overrides={flag: value}).startswith(f"-c {message}")
 
 
 @pytest.mark.parametrize(

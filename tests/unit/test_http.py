@@ -9,7 +9,6 @@ import pytest
 from urllib3.util import retry
 
 from fargate_agent.orchestrators.http import (
-    API_VERSION,
     RETRIES,
     ApiError,
     CredentialsRefused,
@@ -44,7 +43,8 @@ def api(
         return held[0] if held else None
 
     with ScriptedServer(*answers) as server:
-        yield JsonClient(f"{server.url}/api/", authorization), server
+        headers = {"X-PREFECT-API-VERSION": "0.8.4"}
+        yield JsonClient(f"{server.url}/api/", authorization, headers=headers), server
 
 
 def token(value: str) -> Answer:
@@ -59,7 +59,7 @@ def test_a_call_sends_json_and_returns_what_is_answered():
     assert (request.method, request.path) == ("POST", "/api/flow_runs/filter")
     assert json.loads(request.body) == {"limit": 5}
     assert request.headers["Content-Type"] == "application/json"
-    assert request.headers["X-PREFECT-API-VERSION"] == API_VERSION
+    assert request.headers["X-PREFECT-API-VERSION"] == "0.8.4"
     assert request.headers["Authorization"] == "Bearer k"
     assert request.headers["Prefect-Csrf-Token"] is None
 

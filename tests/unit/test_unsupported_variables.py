@@ -37,7 +37,17 @@ def test_a_variable_that_is_not_followed_may_be_empty():
     assert rendered(job) == rendered()
 
 
-@pytest.mark.parametrize("launch_type", ["EC2", "FARGATE_SPOT"])
+@pytest.mark.parametrize("launch_type", ["EC2", "EXTERNAL"])
 def test_another_launch_type_is_refused_by_name(launch_type: str):
     with pytest.raises(PermanentError, match=f"launch type is '{launch_type}'"):
         rendered({"task_run_request": {"launchType": launch_type}})
+
+
+def test_fargate_spot_is_asked_for_as_the_capacity_provider_that_it_is():
+    launch = rendered({"task_run_request": {"launchType": "FARGATE_SPOT"}})
+
+    assert launch.request["capacityProviderStrategy"] == [
+        {"capacityProvider": "FARGATE_SPOT", "weight": 1}
+    ]
+    assert "launchType" not in launch.request
+    assert launch.definition["requiresCompatibilities"] == ["FARGATE"]

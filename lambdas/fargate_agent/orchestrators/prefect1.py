@@ -284,7 +284,7 @@ class Prefect1:
 
     def launched(self, run: FlowRun, task: Task, details: str | None) -> None:
         """Write the line that the legacy agent wrote, for what it is worth."""
-        if details is None:
+        if details is None or not self.settings().send_logs:
             return
         try:
             self._log(run.id, f"Submitted for execution: Task ARN: {task.arn} {details}", "INFO")
@@ -293,8 +293,11 @@ class Prefect1:
 
     def crash(self, flow_run_id: str, message: str) -> None:
         """Set the run to Failed, by the version it has now: ours is older than our own claim."""
-        self._log(flow_run_id, message, "ERROR")
         self._finish(flow_run_id, _state("Failed", message))
+        try:
+            self._log(flow_run_id, message, "ERROR")
+        except Exception:  # the state tells the same
+            logger.warning("the run's log line is lost", flow_run_id=flow_run_id, exc_info=True)
 
     def cancelled(self, flow_run_id: str, message: str) -> None:
         """Complete the cancellation of a run whose task is gone."""
@@ -317,7 +320,7 @@ class Prefect1:
                     "logs": [
                         {
                             "flow_run_id": flow_run_id,
-                            "name": self._deployed.agent_name,
+                            "name": self.settings().agent_name,
                             "message": message,
                             "level": level,
                         }

@@ -17,8 +17,8 @@ from fargate_agent.runs import FlowRun, Launch
 class Profile(Protocol):
     """Renders the launches of one orchestrator's runs."""
 
-    def agent_kwargs(self) -> Kwargs:
-        """Return what every run is started with: the stack's kwargs under ``[ecs.kwargs]``."""
+    def defaults(self) -> tuple[Kwargs, str]:
+        """Return what every run is started with: the agent's kwargs, and its launch type."""
 
     def render(self, run: FlowRun, state: RunState | None) -> tuple[Launch, str | None]:
         """Render a run that is claimed.

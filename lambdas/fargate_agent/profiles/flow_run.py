@@ -52,8 +52,9 @@ def render_flow_run(
     kwargs = merged(agent, config.kwargs, file)
     flow = details["flow"]
     request = {**kwargs.request}
-    asked = request.pop("overrides", {})
-    named = file.container.get("image") or image(details, agent.container.get("image"))
+    request.pop("overrides", None)
+    default = merged(agent, config.kwargs).container.get("image")
+    named = file.container.get("image") or image(details, default)
     container = _container(settings, named, flow.get("core_version"), kwargs.container, tenant)
     tags = kwargs.definition.get("tags") or []
     family = f"prefect-task-{run.flow_id[:8]}"
@@ -68,13 +69,16 @@ def render_flow_run(
         definition["tags"] = tags
     definition.setdefault("family", family[:255])
     definition, request = place(definition, request, settings.launch_type)
+    told = {"PREFECT__CONTEXT__FLOW_RUN_ID": run.id, "PREFECT__CONTEXT__FLOW_ID": run.flow_id}
+    if config.definition_arn:  # which knows nothing of this agent
+        told |= {entry["name"]: entry["value"] for entry in _variables(settings, tenant)}
     request["overrides"] = overrides(
         run,
         container["name"],
-        {"PREFECT__CONTEXT__FLOW_RUN_ID": run.id, "PREFECT__CONTEXT__FLOW_ID": run.flow_id},
+        told,
+        agent=agent,
         config=config,
         file=file,
-        asked=asked,
         secrets=frozenset(entry["name"] for entry in container.get("secrets", [])),
     )
     return Launch(

@@ -31,7 +31,7 @@ class Prefect1Profile:
         check(details)
         settings = self.prefect.settings()
         tenant = self.prefect.tenant_of_key()
-        agent = self.agent_kwargs()
+        agent, _ = self.defaults()
         config = read_run_config(details.get("run_config"), self.model)
         file = self.files.read(run)
         values, url = (file.values, file.url) if file else ({}, None)
@@ -49,12 +49,12 @@ class Prefect1Profile:
         request = without_needless_network(launch.definition, launch.request, made)
         return replace(launch, request=request), url
 
-    def agent_kwargs(self) -> Kwargs:
-        """Return what every run is started with; see :meth:`profiles.Profile.agent_kwargs`."""
+    def defaults(self) -> tuple[Kwargs, str]:
+        """Return what every run is started with; see :meth:`profiles.Profile.defaults`."""
         settings = self.prefect.settings()
         source = "agent.toml: ecs.kwargs"
         if settings.agent_config_id:
             source += f", with agent configuration {settings.agent_config_id} above it"
         stack = self.model.split(settings.stack_kwargs, "the stack's defaults")
         user = self.model.split(settings.ecs_kwargs, source)
-        return merged(stack, user)
+        return merged(stack, user), settings.launch_type

@@ -81,10 +81,10 @@ def image(details: Mapping[str, Any], default: str | None) -> str:
         The environment leaves open which image to run.
     """
     flow = details["flow"]
-    stored = _docker_image(flow.get("storage") or {})
+    storage = flow.get("storage") or {}
     run_config, environment = details.get("run_config"), flow.get("environment")
     if run_config is None and environment is not None:
-        named = (environment.get("metadata") or {}).get("image") or stored
+        named = (environment.get("metadata") or {}).get("image") or _docker_image(storage)
         if not named:
             raise PermanentError(
                 f"The flow {flow['name']!r} is not in Docker storage and its environment's "
@@ -94,7 +94,7 @@ def image(details: Mapping[str, Any], default: str | None) -> str:
         return str(named)
     version = (flow.get("core_version") or "latest").split("+")[0]
     asked = (run_config or {}).get("image")
-    return stored or asked or default or f"prefecthq/prefect:{version}"
+    return _docker_image(storage) or asked or default or f"prefecthq/prefect:{version}"
 
 
 def _docker_image(storage: Mapping[str, Any]) -> str | None:

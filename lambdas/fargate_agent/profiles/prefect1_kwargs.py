@@ -13,7 +13,7 @@ from typing import Any
 
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs, KwargsModel
-from fargate_agent.overrides import CLAIM_ENV, in_ecs_form, over
+from fargate_agent.overrides import CLAIM_ENV, in_ecs_form, laid_over, without_stronger
 from fargate_agent.runs import FlowRun
 
 
@@ -58,7 +58,11 @@ def read_run_config(config: Mapping[str, Any] | None, model: KwargsModel) -> Run
     definition = model.split(config.get("task_definition") or {}, "ECSRun: task_definition")
     request = model.split(config.get("run_task_kwargs") or {}, "ECSRun: run_task_kwargs")
     return RunConfig(
-        kwargs=merged(definition, request),
+        kwargs=Kwargs(
+            definition=definition.definition,
+            container=definition.container,
+            request=request.request,
+        ),
         overrides={
             theirs: str(config[ours]) for ours, theirs in _OVERRIDES.items() if config.get(ours)
         },
@@ -84,12 +88,15 @@ def overrides(
     container: str,
     told: Mapping[str, str],
     *,
+    agent: Kwargs,
     config: RunConfig,
     file: Kwargs,
-    asked: Mapping[str, Any],
     secrets: frozenset[str],
 ) -> dict[str, Any]:
     """Return ``overrides`` for RunTask.
+
+    ECS puts an override above the definition, and the file in S3 stands above all: what it says in
+    the definition is left out of the weaker layers' overrides.
 
     Parameters
     ----------
@@ -97,30 +104,22 @@ def overrides(
         The name of the flow's container.
     told
         The variables that tell it which run it is of; nothing replaces them.
-    file
-        The S3 kwargs: ECS puts an override above the definition, and they stand above all, so what
-        they say in the definition is left out of the run config's overrides.
-    asked
-        The users' own ``overrides``.
     secrets
         Names of the container's secrets: ECS takes a name only once.
     """
-    identity = {**told, CLAIM_ENV: run.claim_id}
-    written = {entry["name"] for entry in file.container.get("environment", [])}
-    taken = {*identity, *secrets}
-    env = {k: str(v) for k, v in config.env.items() if v is not None and k not in written}
-    made: dict[str, Any] = {k: v for k, v in config.overrides.items() if k not in file.definition}
-    containers: dict[str, dict[str, Any]] = {
-        container: {"name": container, "environment": _entries(env)}
+    env = {name: str(value) for name, value in config.env.items() if value is not None}
+    own = {
+        **config.overrides,
+        "containerOverrides": [{"name": container, "environment": env}],
     }
-    users = in_ecs_form(asked, container)
-    for other in users.pop("containerOverrides"):
-        below = containers.get(other["name"], {"name": other["name"]})
-        containers[other["name"]] = over(below, other)
-    entries = [e for e in containers[container].get("environment", []) if e["name"] not in taken]
-    containers[container]["environment"] = [*_entries(identity), *entries]
-    return {**made, **users, "containerOverrides": list(containers.values())}
-
-
-def _entries(variables: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"name": name, "value": value} for name, value in variables.items()]
+    weaker = [
+        agent.request.get("overrides"),
+        config.kwargs.request.get("overrides"),
+        own,
+    ]
+    layers = [
+        *(without_stronger(in_ecs_form(layer, container), file, container) for layer in weaker),
+        in_ecs_form(file.request.get("overrides"), container),
+    ]
+    identity = {**told, CLAIM_ENV: run.claim_id}
+    return laid_over(layers, container, identity=identity, secrets=secrets)

@@ -78,14 +78,14 @@ def render_task_environment(
         "containerDefinitions": [flow, *(_with_variables(c, settings) for c in others)],
     }
     request = asked_launch(kwargs.request, settings.launch_type)
-    asked = request.pop("overrides", {})
+    request.pop("overrides", None)
     request["overrides"] = overrides(
         run,
         CONTAINER_NAME,
         {"PREFECT__CONTEXT__FLOW_RUN_ID": run.id, "PREFECT__CONTEXT__IMAGE": named},
+        agent=agent,
         config=RunConfig(),
         file=file,
-        asked=asked,
         secrets=frozenset(taken),
     )
     terms = RevisionTerms(credentials=credentials(settings, tenant))

@@ -27,9 +27,9 @@ class WorkPoolProfile:
     model: KwargsModel
     agent: Agent
 
-    def agent_kwargs(self) -> Kwargs:
-        """Return what every run is started with; see :meth:`profiles.Profile.agent_kwargs`."""
-        return self.agent.kwargs
+    def defaults(self) -> tuple[Kwargs, str]:
+        """Return what every run is started with; see :meth:`profiles.Profile.defaults`."""
+        return self.agent.kwargs, "FARGATE"
 
     def render(self, run: FlowRun, state: RunState | None) -> tuple[Launch, str | None]:
         """Render a run; see :meth:`profiles.Profile.render`."""

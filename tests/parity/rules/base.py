@@ -1,0 +1,124 @@
+"""What a rule is, and what rules are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.parity import ecs_model, legacy_agent
+from tests.parity.cases import Case
+from tests.parity.expectation import Expected, Launch
+
+Change = Callable[[Case, Launch], Launch]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A deliberate difference.
+
+    Attributes
+    ----------
+    name
+        A few words.
+    why
+        What differs and why it is better, in a sentence or two.
+    applies
+        Tells of which cases it may speak.
+    expect
+        Makes of what is expected so far what is expected by this rule.
+    universal
+        It changes how every task is launched, and so touches most cases.
+    """
+
+    name: str
+    why: str
+    applies: Callable[[Case], bool]
+    expect: Callable[[Case, Expected], Expected]
+    universal: bool = False
+
+
+def each(change: Change) -> Callable[[Case, Expected], Expected]:
+    """Make a rule's expectation of a change to each launch."""
+    return lambda case, expected: expected.each(lambda launch: change(case, launch))
+
+
+def always(_: Case) -> bool:
+    """Apply to all cases."""
+    return True
+
+
+def of_agent(case: Case) -> bool:
+    """Apply to the agent's cases."""
+    return not case.is_environment
+
+
+def of_environment(case: Case) -> bool:
+    """Apply to the cases of a task environment."""
+    return case.is_environment
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Kwargs of one source, as they are written.
+
+    ``place`` is ``toml`` (with what the environment adds), ``run`` or ``file``.
+    """
+
+    place: str
+    kwargs: Mapping[str, Any]
+    several: bool = False
+
+
+def layers(case: Case, run: Mapping[str, Any]) -> Iterator[Layer]:
+    """Return the kwargs of a flow run, the weakest first."""
+    if case.is_environment:
+        yield Layer("file", case.kwargs, several=True)
+        return
+    yield Layer("toml", settled(case))
+    config = run.get("run_config") or {}
+    if config.get("type") == "ECSRun":
+        yield Layer("run", config.get("task_definition") or {})
+        yield Layer("run", config.get("run_task_kwargs") or {})
+    key = legacy_agent.external_key(case, run)
+    if key:
+        yield Layer("file", legacy_agent.object_of(case, key))
+
+
+def settled(case: Case) -> dict[str, Any]:
+    """Return the kwargs of ``agent.toml``, with what the environment says where they are silent."""
+    made = {key: value for key, value in case.kwargs.items() if value is not None}
+    read = ecs_model.parsed(made)
+    for key in (*legacy_agent.DEFINITION, *legacy_agent.REQUEST):
+        if case.env.get(key) and not read.get(key):
+            made[key] = case.env[key]
+    container = dict(container_of(read))
+    for key in legacy_agent.CONTAINER:
+        text = case.env.get(f"containerDefinitions_{key}")
+        if text and not container.get(key):
+            container[key] = text
+            made["containerDefinitions"] = [container]
+    return made
+
+
+def container_of(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of the one container definition among parsed kwargs."""
+    match kwargs.get("containerDefinitions"):
+        case [Mapping() as container]:
+            return container
+    return {}
+
+
+def may_call(launch: Launch) -> bool:
+    """Tell whether a launch still comes to a call that changes something."""
+    return bool(launch.registrations or launch.starts)
+
+
+def repaired(case: Case, launch: Launch) -> Launch:
+    """Free a launch whose parameters botocore refused, and does not any more."""
+    if (launch.error or {}).get("type") != "ParamValidationError":
+        return launch
+    valid = ecs_model.is_valid(launch.definition, ecs_model.DEFINITION) and ecs_model.is_valid(
+        launch.request, ecs_model.REQUEST
+    )
+    return launch.freed(case) if valid else launch

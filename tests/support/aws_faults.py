@@ -1,0 +1,87 @@
+"""Lets the functions' AWS calls fail as AWS lets them fail, which moto never does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ConnectionClosedError
+
+from tests.support.recorder import Recorder
+
+Effect = Callable[[dict[str, Any]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    operation: str
+    effect: Effect
+    """Gets the call's parameters, or after the call its answer."""
+
+
+class AwsFaults:
+    """What goes wrong with the next calls of an operation, each time once.
+
+    Faults lie above botocore's own retries: one fault is one call that failed for good.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._before: list[_Fault] = []
+        self._after: list[_Fault] = []
+
+    def refuse(self, operation: str, code: str, message: str = "no", *, times: int = 1) -> None:
+        """Refuse the next calls with an error code."""
+        answer = {"Error": {"Code": code, "Message": message}}
+        self.answer(operation, answer, status=400, times=times)
+
+    def answer(
+        self, operation: str, answer: Mapping[str, Any], *, status: int = 200, times: int = 1
+    ) -> None:
+        """Give the next calls this answer, and do nothing."""
+        told = (AWSResponse("", status, {}, None), dict(answer))
+        self._before += [_Fault(operation, lambda _: told)] * times
+
+    def lose(self, operation: str, *, after_effect: bool) -> None:
+        """Close the connection of the next call, before or after it has taken effect."""
+        (self._after if after_effect else self._before).append(_Fault(operation, _lost))
+
+    def after(self, operation: str, do: Callable[[], Any]) -> None:
+        """Let something happen just after the next call, before its answer arrives."""
+        self._after.append(_Fault(operation, lambda _: do() and None))
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Let the functions' calls meet the faults inside the block."""
+        assert boto3.DEFAULT_SESSION is not None
+        events = boto3.DEFAULT_SESSION.events
+        events.register("before-call.*.*", self._before_call)
+        events.register("after-call.*.*", self._after_call)
+        try:
+            yield
+        finally:
+            events.unregister("before-call.*.*", self._before_call)
+            events.unregister("after-call.*.*", self._after_call)
+
+    def _before_call(self, params: dict[str, Any], model: Any, **_: Any) -> Any:
+        return self._meet(self._before, model.name, params)
+
+    def _after_call(self, parsed: dict[str, Any], model: Any, **_: Any) -> None:
+        self._meet(self._after, model.name, parsed)
+
+    def _meet(self, faults: list[_Fault], operation: str, value: dict[str, Any]) -> Any:
+        if not self._recorder.on:
+            return None
+        found = next((fault for fault in faults if fault.operation == operation), None)
+        if found is None:
+            return None
+        faults.remove(found)
+        return found.effect(value)
+
+
+def _lost(_: object) -> None:
+    raise ConnectionClosedError(endpoint_url="https://aws.test")

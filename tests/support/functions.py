@@ -1,0 +1,258 @@
+"""The agent's functions in this process, wired as the stack wires them.
+
+Their environment is the template's own; AWS is moto with resources of those very names. Every AWS
+call is recorded, and judged by the role of the function that made it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import boto3
+import pytest
+import urllib3
+
+from fargate_agent import dispatch, poll, settings, watch
+from fargate_agent.external_kwargs import external_key
+from fargate_agent.profiles import work_pool
+from infra.config import AgentConfig, runtime_settings
+from tests.support import moto_ecs
+from tests.support.aws_faults import AwsFaults
+from tests.support.iam import Judge, requests
+from tests.support.recorder import Recorder
+from tests.support.stack_template import REGION, Deployed, of_type
+
+FUNCTIONS = ("poll", "dispatch", "watch")
+CONTEXT = SimpleNamespace(function_name="test", aws_request_id="test")
+
+
+class Functions:
+    """The three functions of one agent.
+
+    Parameters
+    ----------
+    config
+        The agent's settings.
+    template
+        The stack's, which was synthesized from them.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        template: Mapping[str, Any],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self.recorder = Recorder()
+        self.aws_faults = AwsFaults(self.recorder)
+        moto_ecs.mend(monkeypatch)
+        self.deployed = Deployed(template, _network(template))
+        self.environment = {name: self._environment(name) for name in FUNCTIONS}
+        self._make_queues()
+        self.bucket = self.environment["dispatch"].get("KWARGS_BUCKET")
+        if self.bucket:
+            boto3.client("s3").create_bucket(Bucket=self.bucket)
+        kwargs = json.loads(self.environment["dispatch"]["STACK_KWARGS"])
+        self.cluster = config.ecs.kwargs.get("cluster") or kwargs["cluster"]
+        boto3.client("ecs").create_cluster(clusterName=self.cluster.rpartition("/")[2])
+        file = tmp_path / "settings.json"
+        file.write_text(json.dumps(runtime_settings(config)))
+        monkeypatch.setattr(settings, "SETTINGS_FILE", file)
+        self.prefect_calls: list[tuple[str, str]] = []
+        self._count_calls(monkeypatch, config.prefect.api_url)
+        self.cold_start()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Record the functions' calls inside the block, and let them meet the faults."""
+        with self.recorder.listening(), self.aws_faults.listening():
+            yield
+
+    def _environment(self, name: str) -> dict[str, str]:
+        _, resource = self.deployed.function(name)
+        return self.deployed.environment(name) if "Environment" in resource["Properties"] else {}
+
+    def _make_queues(self) -> None:
+        sqs = boto3.client("sqs")
+        for id, queue in of_type(self.deployed.template, "AWS::SQS::Queue").items():
+            fifo = queue["Properties"].get("FifoQueue")
+            url = self.deployed.resolve({"Ref": id})
+            sqs.create_queue(
+                QueueName=url.rpartition("/")[2], Attributes={"FifoQueue": "true"} if fifo else {}
+            )
+
+    def _count_calls(self, monkeypatch: pytest.MonkeyPatch, api: str) -> None:
+        original = urllib3.PoolManager.request
+
+        def request(pool: Any, method: str, url: str, **options: Any) -> Any:
+            if self.recorder.on and url.startswith(api):
+                self.prefect_calls.append((method, url.removeprefix(api)))
+            return original(pool, method, url, **options)
+
+        monkeypatch.setattr(urllib3.PoolManager, "request", request)
+
+    # -- the functions
+
+    def cold_start(self) -> None:
+        """Forget what warm functions hold."""
+        for cached in (
+            settings.load,
+            dispatch._deliveries,
+            work_pool._server_version,
+            poll._poller,
+            poll._secret,
+            watch._prefect,
+        ):
+            cached.cache_clear()
+
+    @contextmanager
+    def inside(self, function: str) -> Iterator[None]:
+        """Be that function: its environment, and its calls recorded."""
+        settings.load.cache_clear()
+        kept = {k: v for k, v in os.environ.items() if k.startswith(("AWS_", "PATH", "HOME"))}
+        with (
+            mock.patch.dict(os.environ, {**kept, **self.environment[function]}, clear=True),
+            self.recorder.function(function),
+        ):
+            yield
+
+    def poll(self, event: dict[str, Any] | None = None) -> int:
+        """Invoke ``poll``, as the schedule does or with an event of the ticks queue."""
+        with self.inside("poll"):
+            return poll.handler(event or {}, CONTEXT)["found"]  # type: ignore[arg-type]
+
+    def deliver(self, change: Callable[[dict[str, Any]], None] | None = None) -> list[str]:
+        """Receive a batch from the runs queue, invoke ``dispatch``, delete what it acknowledged.
+
+        Parameters
+        ----------
+        change
+            Alters each record before it is delivered.
+
+        Returns
+        -------
+        The flow runs whose messages were reported as failed.
+        """
+        records = self.receive()
+        for record in records:
+            if change:
+                change(record)
+        return self.dispatch(records)
+
+    def dispatch(self, records: list[dict[str, Any]]) -> list[str]:
+        """Invoke ``dispatch`` with these records, as an event source mapping does."""
+        with self.inside("dispatch"):
+            answer = dispatch.handler({"Records": records}, CONTEXT)  # type: ignore[arg-type]
+        failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
+        sqs, queue = boto3.client("sqs"), self.runs_queue
+        for record in records:
+            if record["messageId"] not in failed:
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=record["receiptHandle"])
+        return [r["attributes"]["MessageGroupId"] for r in records if r["messageId"] in failed]
+
+    def receive(self) -> list[dict[str, Any]]:
+        """Receive from the runs queue, as Lambda's event source mapping hands it on."""
+        answer = boto3.client("sqs").receive_message(
+            QueueUrl=self.runs_queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+        )
+        return [
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": message["Attributes"],
+                "eventSource": "aws:sqs",
+            }
+            for message in answer.get("Messages", [])
+        ]
+
+    def unacknowledged(self) -> int:
+        """Count the messages of the runs queue, those that are hidden too."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = boto3.client("sqs").get_queue_attributes(
+            QueueUrl=self.runs_queue, AttributeNames=names
+        )
+        return sum(int(answer["Attributes"][name]) for name in names)
+
+    def stopped(self, task: Mapping[str, Any], **detail: Any) -> None:
+        """Invoke ``watch`` with the event of a task that stopped."""
+        event = {"detail": {**json.loads(json.dumps(task, default=str)), **detail}}
+        record = {"messageId": "1", "receiptHandle": "1", "body": json.dumps(event)}
+        record |= {"attributes": {}, "eventSource": "aws:sqs"}  # type: ignore[dict-item]
+        with self.inside("watch"):
+            answer = watch.handler({"Records": [record]}, CONTEXT)  # type: ignore[arg-type]
+        assert answer == {"batchItemFailures": []}
+
+    @property
+    def runs_queue(self) -> str:
+        """The URL of the runs queue."""
+        return self.environment["dispatch"]["RUNS_QUEUE_URL"]
+
+    # -- AWS
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Describe every task of the cluster."""
+        ecs = boto3.client("ecs")
+        arns = ecs.list_tasks(cluster=self.cluster)["taskArns"]
+        if not arns:
+            return []
+        return list(ecs.describe_tasks(cluster=self.cluster, tasks=arns, include=["TAGS"])["tasks"])
+
+    def definition(self, arn: str) -> dict[str, Any]:
+        """Describe a task definition."""
+        answer = boto3.client("ecs").describe_task_definition(taskDefinition=arn, include=["TAGS"])
+        return {**answer["taskDefinition"], "tags": answer.get("tags", [])}
+
+    def put_file(self, flow_name: str, flow_id: str, body: Any) -> str:
+        """Put a flow's kwargs file (bytes as they are, all else as JSON); return its URL."""
+        key = external_key("kwargs", flow_name, flow_id)
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        assert self.bucket
+        boto3.client("s3").put_object(Bucket=self.bucket, Key=key, Body=data)
+        return f"s3://{self.bucket}/{key}"
+
+    # -- what every test ends with
+
+    def assert_all_calls_are_allowed(self) -> None:
+        """Judge every recorded call by the role of the function that made it."""
+        judges = {name: Judge(self.deployed, name) for name in FUNCTIONS}
+        for call in self.recorder.calls:
+            for request in requests(call):
+                assert judges[call.function].allows(request), f"{call.function}: {request}"
+
+
+def older(record: dict[str, Any], seconds: float = 120) -> None:
+    """Let a record look as if it had waited in the queue."""
+    sent = int(record["attributes"]["SentTimestamp"]) - int(seconds * 1000)
+    record["attributes"]["SentTimestamp"] = str(sent)
+
+
+def _network(template: Mapping[str, Any]) -> dict[str, str]:
+    """Make the VPC's parts, whose ids AWS chooses; return them by logical id."""
+    ec2 = boto3.client("ec2")
+    made: dict[str, str] = {}
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
+    for index, id in enumerate(of_type(template, "AWS::EC2::Subnet")):
+        subnet = ec2.create_subnet(
+            VpcId=vpc, CidrBlock=f"10.0.{index}.0/24", AvailabilityZone=f"{REGION}a"
+        )
+        made[id] = subnet["Subnet"]["SubnetId"]
+    for id in of_type(template, "AWS::EC2::SecurityGroup"):
+        group = ec2.create_security_group(GroupName=id, Description=id, VpcId=vpc)
+        made[id] = group["GroupId"]
+    return made
+
+
+def redelivered(record: dict[str, Any], receives: int = 2) -> dict[str, Any]:
+    """Return the record as the queue hands it out again."""
+    attributes = {**record["attributes"], "ApproximateReceiveCount": str(receives)}
+    return {**record, "attributes": attributes}
