@@ -225,13 +225,28 @@ class FargateAgent(Construct):
     def _bucket_is_given(self) -> bool:
         return self._config.external_kwargs.bucket is not None
 
-    def _allow_launches(self, role: iam.IRole) -> None:
-        """Let dispatch start tasks: by itself, or as whom ``[aws]`` names."""
+    def _allow_listing_tasks(self, role: iam.IRole) -> None:
+        """Let watch ask whether a Prefect 1 run goes on in another task than the stopped one."""
+        self._allow_being_elsewhere(role)
+        if self._in_this_account():
+            allow(
+                role,
+                ["ecs:ListTasks"],
+                ["*"],
+                conditions={"ArnEquals": {"ecs:cluster": self._clusters()}},
+                because="Tasks are listed by cluster, which is what is limited.",
+            )
+
+    def _allow_being_elsewhere(self, role: iam.IRole) -> None:
         aws = self._config.aws
         if aws.credentials_secret:
             allow(role, ["secretsmanager:GetSecretValue"], [aws.credentials_secret])
         elif aws.role_arn:
             allow(role, ["sts:AssumeRole"], [aws.role_arn])
+
+    def _allow_launches(self, role: iam.IRole) -> None:
+        """Let dispatch start tasks: by itself, or as whom ``[aws]`` names."""
+        self._allow_being_elsewhere(role)
         if not self._in_this_account():
             return
         roles = [
@@ -244,7 +259,7 @@ class FargateAgent(Construct):
             role,
             clusters=self._clusters(),
             passable_roles=list(dict.fromkeys(roles)),
-            region=aws.region or Stack.of(self).region,
+            region=self._config.aws.region or Stack.of(self).region,
         )
 
     def _clusters(self) -> list[str]:
@@ -271,6 +286,8 @@ class FargateAgent(Construct):
             targets=[targets.SqsQueue(task_events)],
         )
         watch = self._function("watch", {})
+        if self._config.prefect.version == 1:
+            self._allow_listing_tasks(_role(watch))
         self._consume(watch, task_events, batch_size=10)
         return watch, task_events
 

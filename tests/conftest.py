@@ -12,6 +12,7 @@ import pytest
 from moto import mock_aws
 
 os.environ["JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION"] = "20"
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # no test starts an instance
 
 from local.prefect_server import prefect_server
 from tests.support.aws import default_session

@@ -43,6 +43,11 @@ def made_at_start(make: Callable[[], object]) -> None:
         make()
 
 
+def ecs(settings: Settings) -> ECSClient:
+    """Make a client of the ECS that runs the tasks; see :class:`TaskClients`."""
+    return TaskClients.from_settings(settings).ecs
+
+
 @dataclass(frozen=True, slots=True)
 class TaskClients:
     """The clients of where tasks run: their account and region may be others than the agent's."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,22 +25,32 @@ from fargate_agent.overrides import CLAIM_ENV
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
+    from mypy_boto3_ecs import ECSClient
 
 
-def conclude(prefect: Orchestrator, detail: dict[str, Any]) -> None:
+def conclude(
+    prefect: Orchestrator,
+    detail: dict[str, Any],
+    running_tasks: Callable[[str, str], list[str]] | None = None,
+) -> None:
     """Crash, or finish cancelling, the run of a stopped task, unless it has an end of its own.
 
     Parameters
     ----------
     detail
         The ``detail`` of an ECS Task State Change event whose ``lastStatus`` is STOPPED.
+    running_tasks
+        Returns the ARNs of the tasks of a run that run in a cluster now; for an orchestrator whose
+        runs outlive their containers.
     """
     run_id = _flow_run_id(detail)
     state = prefect.run_states([run_id]).get(run_id) if run_id else None
     if run_id is None or state is None or not _concerns(state, detail):
         return
-    if state.type == "RUNNING" and prefect.trusts_clean_exits and _ended_well(detail):
-        return
+    if state.type == "RUNNING" and prefect.runs_outlive_containers:
+        others = running_tasks(run_id, detail["clusterArn"]) if running_tasks else []
+        if _ended_well(detail) or set(others) - {detail["taskArn"]}:
+            return
     task_arn = detail["taskArn"]
     if state.type == "CANCELLING":
         prefect.cancelled(run_id, f"The ECS task {task_arn} has stopped.")
@@ -85,8 +96,18 @@ def _prefect() -> Orchestrator:
     return clients.orchestrator(settings.load())
 
 
+@cache
+def _ecs() -> ECSClient:
+    return clients.ecs(settings.load())
+
+
+def _running_tasks(flow_run_id: str, cluster: str) -> list[str]:
+    answer = _ecs().list_tasks(cluster=cluster, startedBy=flow_run_id, desiredStatus="RUNNING")
+    return answer["taskArns"]
+
+
 def _receive(record: SQSRecord) -> None:
-    conclude(_prefect(), json.loads(record.body)["detail"])
+    conclude(_prefect(), json.loads(record.body)["detail"], _running_tasks)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:

@@ -9,9 +9,10 @@ from typing import Any
 
 import boto3
 import pytest
+from moto.secretsmanager.models import secretsmanager_backends
 
 from tests.support.prefect1_server import Prefect1Server
-from tests.support.stack_template import SECRET
+from tests.support.stack_template import ACCOUNT, REGION, SECRET
 from tests.support.world1 import World1
 
 TOKEN = "runner-token-canary"
@@ -50,6 +51,8 @@ def world1(make_world1: Callable[..., World1]) -> World1:
 def make_cloud_world(make_world1: Callable[..., World1]) -> Iterator[Callable[..., World1]]:
     """Make a world on Cloud's API, whose token lies in Secrets Manager."""
     boto3.client("secretsmanager").create_secret(Name="prefect-api-key", SecretString=TOKEN)
+    # With an ARN of its own each time, each test would need a template of its own.
+    secretsmanager_backends[ACCOUNT][REGION].secrets["prefect-api-key"].arn = SECRET
     with Prefect1Server(TOKEN) as cloud:
 
         def make(prefect: dict[str, Any] | None = None, **sections: Any) -> World1:

@@ -45,7 +45,7 @@ def difference(did: Sequence[Call], expected: Sequence[Call]) -> str | None:
 
 
 def _same(key: str, ours: Call, theirs: Call) -> bool:
-    return (key in ours.params, ours.params.get(key)) == (key in theirs.params, theirs.params.get(key))
+    return bool(ours.params.get(key, ...) == theirs.params.get(key, ...))
 
 
 def touched(cases: Iterable[Case]) -> dict[Rule, list[str]]:

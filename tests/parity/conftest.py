@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.parity.comparison import touched
 from tests.parity.cases import load
+from tests.parity.comparison import touched
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

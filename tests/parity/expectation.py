@@ -155,6 +155,12 @@ class Expected:
 
 REFUSED = Expected(refused=True)
 
+VALIDATION: Mapping[str, Any] = {
+    "id": "validate-configuration",
+    "flow": {"id": "validate", "name": "validate", "version": 1},
+}
+"""Stands for the flow run that there is none of when a configuration is validated."""
+
 
 def describe(case: Case, run: Mapping[str, Any]) -> Call:
     """Return the legacy agent's look for a definition."""
@@ -185,7 +191,7 @@ def recorded(case: Case) -> Expected:
     if case.is_environment:
         return Expected(refused=False, launches=(_environment(case),))
     if case.validates:
-        return Expected(refused=False)
+        return Expected(refused=False, launches=(_validation(case),))
     return Expected(
         refused=False,
         launches=tuple(
@@ -199,6 +205,23 @@ def _environment(case: Case) -> Launch:
     steps = case.output["runs"]
     errors = [step["error"] for step in steps if step["error"]]
     return _launch(case, case.flow_runs[0], steps, errors[0] if errors else None)
+
+
+def _validation(case: Case) -> Launch:
+    (step,) = case.output["runs"]
+    by_operation = {call.operation: call.params for call in calls_of(case, step)}
+    model = legacy_agent.first_calls(case, VALIDATION)
+    return Launch(
+        run=VALIDATION,
+        file=None,
+        looks=(),
+        definition=by_operation.get("RegisterTaskDefinition", model.register),
+        registrations=1,
+        request=by_operation.get("RunTask", model.run),
+        starts="RunTask" in by_operation,
+        outcome="failed" if step["error"] else "launched",
+        error=step["error"],
+    )
 
 
 def _launch(

@@ -221,7 +221,11 @@ def _environment(case: Case, run: Mapping[str, Any]) -> Calls:
     made = [{**c, "environment": [*(c.get("environment") or []), *ours]} for c in containers]
     metadata = run["flow"]["environment"]["metadata"]
     named = metadata.get("image") or docker_image(run["flow"])
-    made[0] |= {"name": "flow-container", "image": named, "command": ["/bin/sh", "-c", LOAD_AND_RUN]}
+    made[0] |= {
+        "name": "flow-container",
+        "image": named,
+        "command": ["/bin/sh", "-c", LOAD_AND_RUN],
+    }
     register = {k: kwargs[k] for k in ENVIRONMENT_DEFINITION if k in kwargs}
     register["containerDefinitions"] = made
     told = {

@@ -159,8 +159,9 @@ def _toml(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield f"[{section}]"
         for key, value in values.items():
             if key == "kwargs":
-                value = {k: _written(v) for k, v in value.items() if v is not None}
-            if value is not None:
+                written = {k: _written(v) for k, v in value.items() if v is not None}
+                yield f"{key} = {_inline(written)}"
+            elif value is not None:
                 yield f"{key} = {_inline(value)}"
 
 

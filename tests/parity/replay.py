@@ -24,14 +24,16 @@ from moto import mock_aws
 
 from fargate_agent import clients, settings
 from fargate_agent.dispatch import Deliveries
+from fargate_agent.errors import PermanentError
 from fargate_agent.launcher import Launcher, Reads
 from fargate_agent.orchestrators.http import JsonClient
 from fargate_agent.runs import FlowRun
+from fargate_agent.tasks import TaskNotStarted
 from infra.config import ConfigError, load, runtime_settings
 from tests.parity.cases import Case
 from tests.parity.expectation import Call
-from tests.parity.rules.every_launch import due
 from tests.parity.migration import AWS_KEYS_ARN, Migration, migrate
+from tests.parity.rules.every_launch import due
 from tests.support.fakes import FakeSqs
 from tests.support.prefect1_server import Prefect1Server
 from tests.support.values import run_message
@@ -117,6 +119,9 @@ def _deliver_all(case: Case, prefect: Prefect1Server, made: Replay) -> None:
         )
     launcher = Launcher.from_settings(settings.load())
     launcher.definitions._sleep = lambda _: None
+    if case.validates:
+        made.outcomes.append(_validated(launcher))
+        return
     deliveries = Deliveries(launcher, FakeSqs(), "queue", 5, 10)  # type: ignore[arg-type]
     found = launcher.orchestrator.due_runs(datetime.now(UTC)).runs
     assert [run.id for run in found] == [run["id"] for run in case.flow_runs]
@@ -131,6 +136,14 @@ def _session() -> botocore.session.Session:
     session = botocore.session.Session()
     session.register_component("data_loader", LOADER)
     return session
+
+
+def _validated(launcher: Launcher) -> str:
+    try:
+        launcher.rehearse()
+    except (ClientError, PermanentError, TaskNotStarted):
+        return "failed"
+    return "launched"
 
 
 def _delivered(deliveries: Deliveries, run: FlowRun, prefect: Prefect1Server) -> str:

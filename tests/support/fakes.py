@@ -65,7 +65,7 @@ class FakePrefect:
     failure: Exception | None = None
     """Raised by whatever tells the server something."""
     reads_every_run: bool = False
-    trusts_clean_exits: bool = False
+    runs_outlive_containers: bool = False
     limited: frozenset[str] = frozenset()
     """Queues with a concurrency limit."""
     horizons: list[datetime] = field(default_factory=list)

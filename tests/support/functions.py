@@ -110,6 +110,7 @@ class Functions:
             poll._poller,
             poll._secret,
             watch._prefect,
+            watch._ecs,
         ):
             cached.cache_clear()
 

@@ -40,6 +40,8 @@ def requests(call: Call) -> Iterator[Request]:
             yield Request("s3:ListBucket", bucket)  # or a missing object would be forbidden
         case "GetSecretValue":
             yield Request("secretsmanager:GetSecretValue", params["SecretId"])
+        case "ListTasks":
+            yield Request("ecs:ListTasks", "*", {"ecs:cluster": params["cluster"]})
         case "GetResources":
             yield Request("tag:GetResources", "*")
         case "DescribeTaskDefinition":

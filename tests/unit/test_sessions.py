@@ -58,7 +58,7 @@ def test_another_region_is_reached_with_the_functions_own_credentials():
     client = task_client(settings(aws_region="eu-central-1"), nobody)("ecs")
 
     assert client.meta.region_name == "eu-central-1"
-    assert key_of(client).access_key == "test"
+    assert key_of(client) == key_of(boto3.client("ecs"))
 
 
 def test_without_a_region_the_functions_own_is_kept():
@@ -77,18 +77,17 @@ def test_keys_are_read_from_the_secret(token: str | None):
 @pytest.mark.parametrize(
     "value",
     [
-        "AKIA:plain",
-        "",
-        "[]",
-        '"text"',
+        "hunter2",
+        '["hunter2"]',
+        '"hunter2"',
         "null",
-        {},
-        {"aws_access_key_id": "AKIAOTHER"},
-        {"aws_secret_access_key": "hunter2"},
+        "{}",
+        '{"aws_access_key_id": "AKIAOTHER"}',
+        '{"aws_secret_access_key": "hunter2"}',
     ],
 )
-def test_a_secret_that_holds_no_key_is_refused_by_its_name_and_not_shown(value: Any):
-    arn = secret(value or " ")
+def test_a_secret_that_holds_no_key_is_refused_by_its_name_and_not_shown(value: str):
+    arn = secret(value)
 
     with pytest.raises(PermanentError) as refusal:
         make(aws_credentials_secret=arn)
@@ -97,7 +96,6 @@ def test_a_secret_that_holds_no_key_is_refused_by_its_name_and_not_shown(value: 
         f"The secret {arn} (aws.credentials_secret) must be a JSON object with aws_access_key_id "
         "and aws_secret_access_key, and aws_session_token where there is one."
     )
-    assert refusal.value.__cause__ is None or "hunter2" not in str(refusal.value.__cause__)
 
 
 def test_a_secret_that_is_not_there_may_be_there_later():
@@ -144,7 +142,7 @@ def test_all_clients_share_what_the_role_was_assumed_with():
     first, second = (key_of(made(service)) for service in ("ecs", "resourcegroupstaggingapi"))
 
     assert first == second
-    assert first.access_key != "test"
+    assert first != key_of(boto3.client("ecs"))
     assert first.token
 
 
@@ -155,7 +153,7 @@ def test_tasks_are_run_as_somebody_else_and_the_stacks_bucket_is_read_as_oneself
     assert clients.tagging.meta.region_name == "eu-central-1"
     assert key_of(clients.ecs) == key_of(clients.tagging)
     assert clients.s3.meta.region_name == "us-east-1"
-    assert key_of(clients.s3).access_key == "test"
+    assert key_of(clients.s3) == key_of(boto3.client("s3"))
 
 
 def test_a_bucket_that_the_user_named_is_read_as_tasks_are_run():

@@ -54,8 +54,9 @@ class Orchestrator(Protocol):
     reads_every_run: bool
     """A run is read before it is claimed, also when its message is fresh: what is to be launched
     stands in it, or its server would let two proposers win."""
-    trusts_clean_exits: bool
-    """A run may be Running while its container has ended well, to be resumed in another."""
+    runs_outlive_containers: bool
+    """A run may go on being Running when its container ends, and be resumed in another, and it
+    does not tell in which."""
 
     def heartbeat(self, interval_seconds: int) -> None:
         """Show the agent online for the next ``interval_seconds``."""

@@ -59,7 +59,7 @@ class Prefect1:
     """
 
     reads_every_run = True
-    trusts_clean_exits = True
+    runs_outlive_containers = True
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ class Prefect3:
     """
 
     reads_every_run = False
-    trusts_clean_exits = False
+    runs_outlive_containers = False
 
     def __init__(
         self, api: JsonClient, *, work_pool: str, work_queues: Iterable[str] = (), worker_name: str

@@ -49,8 +49,23 @@ def always(_: Case) -> bool:
 
 
 def of_agent(case: Case) -> bool:
-    """Apply to the agent's cases."""
+    """Apply to the agent's cases, its validation included."""
     return not case.is_environment
+
+
+def of_flows(case: Case) -> bool:
+    """Apply to the agent's flow runs."""
+    return not (case.is_environment or case.validates)
+
+
+def of_runs(case: Case) -> bool:
+    """Apply to all flow runs."""
+    return not case.validates
+
+
+def of_validation(case: Case) -> bool:
+    """Apply where a configuration is validated."""
+    return case.validates
 
 
 def of_environment(case: Case) -> bool:
@@ -76,6 +91,8 @@ def layers(case: Case, run: Mapping[str, Any]) -> Iterator[Layer]:
         yield Layer("file", case.kwargs, several=True)
         return
     yield Layer("toml", settled(case))
+    if case.validates:
+        return
     config = run.get("run_config") or {}
     if config.get("type") == "ECSRun":
         yield Layer("run", config.get("task_definition") or {})

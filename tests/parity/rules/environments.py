@@ -21,9 +21,7 @@ def _in_s3(case: Case, launch: Launch) -> Launch:
     if not (launch.run["flow"].get("storage") or {}).get("type"):
         return launch  # such a flow cannot be run, whatever its file says
     key = f"{ENVIRONMENT_PREFIX}/{slugify(launch.run['flow']['name'])}/{FLOW_ID[:8]}.json"
-    return launch.changed(
-        file=Call("s3", "GetObject", {"Bucket": ENVIRONMENT_BUCKET, "Key": key})
-    )
+    return launch.changed(file=Call("s3", "GetObject", {"Bucket": ENVIRONMENT_BUCKET, "Key": key}))
 
 
 def _once(case: Case, launch: Launch) -> Launch:
@@ -104,7 +102,9 @@ def comparable(value: Any, key: str = "") -> Any:
         if key == "environment":
             items = [{item["name"]: item.get("value")} for item in items]
         ordered = items and all(isinstance(item, dict) for item in items)
-        return sorted(items, key=lambda item: json.dumps(item, sort_keys=True)) if ordered else items
+        return (
+            sorted(items, key=lambda item: json.dumps(item, sort_keys=True)) if ordered else items
+        )
     return str(value).rpartition("/")[2] if key.endswith("RoleArn") else value
 
 

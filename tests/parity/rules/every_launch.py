@@ -9,7 +9,7 @@ from fargate_agent.runs import claim_id
 from tests.parity.cases import Case
 from tests.parity.expectation import Expected, Launch
 from tests.parity.migration import SECRET_ARN
-from tests.parity.rules.base import Rule, always, each
+from tests.parity.rules.base import Rule, always, each, of_runs
 from tests.parity.rules.revisions import TOKEN, WHOLE_FLOW_ID
 
 CLAIM = "FARGATE_AGENT_CLAIM_ID"
@@ -65,7 +65,7 @@ def _claim(_: Case, expected: Expected) -> Expected:
 
 def _tag(case: Case, launch: Launch) -> Launch:
     tags: dict[str, Any] = {t["key"]: t["value"] for t in launch.definition.get("tags") or []}
-    if not case.is_environment:
+    if not (case.is_environment or case.validates):
         tags.setdefault(WHOLE_FLOW_ID, launch.run["flow"]["id"])
     tags[HASH_TAG] = ANY_HASH
     return launch.with_definition(tags=[{"key": k, "value": v} for k, v in tags.items()])
@@ -81,7 +81,7 @@ EVERY_LAUNCH = (
         why="The API token is a secrets entry of the container, read by ECS from Secrets Manager; "
         "it stood in plain text in each task's overrides. ECS takes a name only once, so a plain "
         "variable of that name is left out.",
-        applies=always,
+        applies=of_runs,
         expect=each(_secret),
         universal=True,
     ),
@@ -89,7 +89,7 @@ EVERY_LAUNCH = (
         name="claim",
         why="A task is started with a client token that names its run's claim, so that no retry "
         "starts a second; startedBy and a variable let events and people find the run.",
-        applies=always,
+        applies=of_runs,
         expect=_claim,
         universal=True,
     ),

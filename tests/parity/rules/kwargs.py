@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tests.parity import ecs_model, legacy_agent
@@ -122,7 +122,6 @@ def _size(_: Case, launch: Launch) -> Launch:
     return launch.with_definition(
         cpu=launch.definition.get("cpu") or "1024", memory=launch.definition.get("memory") or "2048"
     )
-
 
 
 KWARGS = (

@@ -31,7 +31,12 @@ def _refusing(
 
 def _one_task(case: Case, expected: Expected) -> Expected:
     refused = _refusing(lambda layer: bool(ecs_model.not_ours_to_set(layer.kwargs)))(case, expected)
-    return refused.each(lambda launch: launch.with_request(count=..., startedBy=...))
+    return refused.each(_alone)
+
+
+def _alone(launch: Launch) -> Launch:
+    ours = launch.request.get("startedBy") == "validate-configuration"
+    return launch.with_request(count=..., **({} if ours else {"startedBy": ...}))
 
 
 def _is_wrong(layer: Layer) -> bool:

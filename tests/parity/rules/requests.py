@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from tests.parity import ecs_model, legacy_agent
 from tests.parity.cases import Case
-from tests.parity.expectation import Launch
+from tests.parity.expectation import Call, Launch
 from tests.parity.rules.base import (
     Rule,
     container_of,
     each,
     layers,
     of_agent,
+    of_validation,
 )
 
 OVERRIDES = {
@@ -87,7 +89,37 @@ def _slug(_: Case, launch: Launch) -> Launch:
     return launch.with_definition(family=family[:255])
 
 
+class _AnyUuid:
+    """A UUID, whichever."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and bool(UUID(other))
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "<a UUID>"
+
+
+ANY_UUID = _AnyUuid()
+
+
+def _validation(_: Case, launch: Launch) -> Launch:
+    family = "prefect-test-task"
+    look = Call("ecs", "DescribeTaskDefinition", {"taskDefinition": family, "include": ["TAGS"]})
+    changed = launch.with_definition(family=family).changed(looks=(look,))
+    return changed.with_request(clientToken=ANY_UUID, startedBy="validate-configuration")
+
+
 REQUESTS = (
+    Rule(
+        name="validation task",
+        why="The task that validates a configuration has one family, found again by its content; "
+        "the legacy agent registered a family of a random name at each try.",
+        applies=of_validation,
+        expect=each(_validation),
+    ),
     Rule(
         name="run configs are followed",
         why="The size, roles, environment, definition and request of a run config are used; the "

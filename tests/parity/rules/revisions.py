@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.parity.cases import ACCOUNT, Case
 from tests.parity.expectation import Call, Expected, Launch
-from tests.parity.rules.base import Rule, always, may_call, of_agent
+from tests.parity.rules.base import Rule, always, may_call, of_flows
 
 TOKEN = "PREFECT__CLOUD__AUTH_TOKEN"
-FLOW_ID, FLOW_VERSION, WHOLE_FLOW_ID = "PrefectFlowId", "PrefectFlowVersion", "fargate-agent/flow-id"
+FLOW_ID, FLOW_VERSION, WHOLE_FLOW_ID = (
+    "PrefectFlowId",
+    "PrefectFlowVersion",
+    "fargate-agent/flow-id",
+)
 
 PAGE = 50
 """So many resources are on a page of the tag search."""
@@ -226,8 +230,8 @@ REVISIONS = (
         why="Two flow ids may begin with the same eight characters, and a family is named by them: "
         "a revision tagged as another flow's is left alone, and the flow's own is searched by its "
         "tag. The legacy agent ran the other flow's image.",
-        applies=lambda case: of_agent(case) and not case.revisions,
-        expect=lambda case, expected: Finder(own_flow=True, search=True)(case, expected),
+        applies=lambda case: of_flows(case) and not case.revisions,
+        expect=Finder(own_flow=True, search=True),
     ),
     Rule(
         name="tag search",
@@ -235,7 +239,7 @@ REVISIONS = (
         "flow's own is searched: on all pages, in its own family, the latest first, and each is "
         "described before it is run. The legacy agent searched one page of all families, and "
         "crashed on a revision whose tags it could not read.",
-        applies=lambda case: of_agent(case) and case.revisions,
+        applies=lambda case: of_flows(case) and case.revisions,
         expect=_searched,
     ),
     Rule(
@@ -243,26 +247,13 @@ REVISIONS = (
         why="A revision that the legacy agent registered does not name the secret that holds the "
         "API token, so a task of it could not reach Prefect: it is replaced, once.",
         applies=lambda case: bool(case.existing),
-        expect=lambda case, expected: Finder(own_flow=True, search=True, with_token=True)(
-            case, expected
-        ),
+        expect=Finder(own_flow=True, search=True, with_token=True),
     ),
     Rule(
         name="warm function",
         why="A definition that this process found or registered is neither described nor "
         "registered again.",
         applies=always,
-        expect=lambda case, expected: Finder(
-            own_flow=True, search=True, with_token=True, warm=True
-        )(case, expected),
+        expect=Finder(own_flow=True, search=True, with_token=True, warm=True),
     ),
 )
-
-
-def plain(case: Case, expected: Expected) -> Expected:
-    """Make the looks as the legacy agent did."""
-    return Finder()(case, expected)
-
-
-__all__: Iterable[str] = ("REVISIONS", "TOKEN", "WHOLE_FLOW_ID", "plain")
-_: Callable[[Case, Expected], Expected] = plain
