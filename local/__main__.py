@@ -16,6 +16,7 @@ from pathlib import Path
 from infra.config import AgentConfig, ConfigError, load
 from local.cloud import Cloud, cloud
 from local.demo import console, in_a_folder_of_its_own
+from local.prefect_server import PREFECT_BIN
 from local.processes import ProcessFailed
 
 SECRETS = {
@@ -56,7 +57,9 @@ def _positive(text: str) -> int:
 
 def _run(folder: Path, agent: Path, config: AgentConfig, max_polls: int | None) -> bool:
     values = _secrets(config)
-    with cloud(folder) as aws:
+    # The Prefect that is installed here is of version 3; another is looked for on the PATH.
+    commands = PREFECT_BIN if config.prefect.version == 3 else None
+    with cloud(folder, commands=commands) as aws:
         console.print("Deploying the stack into the local AWS ...")
         context = {"agent": str(agent.resolve()), **_stand_ins(aws, config, values)}
         if max_polls:

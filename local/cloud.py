@@ -114,13 +114,13 @@ class Cloud:
 
 
 @contextmanager
-def cloud(folder: Path, *, commands: Path = PREFECT_BIN) -> Iterator[Cloud]:
+def cloud(folder: Path, *, commands: Path | None = PREFECT_BIN) -> Iterator[Cloud]:
     """Run the emulator, with a temporary folder and a virtual environment of its own.
 
     Parameters
     ----------
     commands
-        The folder of the programs that the tasks' containers run.
+        The folder in which the containers' commands are looked up before ``PATH``.
     """
     port = processes.free_port()
     endpoint = f"http://127.0.0.1:{port}"
@@ -135,7 +135,7 @@ def cloud(folder: Path, *, commands: Path = PREFECT_BIN) -> Iterator[Cloud]:
             "GATEWAY_PORT": str(port),
             "BIND_HOST": "127.0.0.1",
             "IOT_MTLS_ENABLED": "0",
-            "LOCAL_FARGATE_PATH": str(commands),
+            **({"LOCAL_FARGATE_PATH": str(commands)} if commands else {}),
         },
         log=folder / "aws.log",
         ready=lambda: _healthy(endpoint),

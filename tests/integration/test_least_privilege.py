@@ -8,9 +8,9 @@ from datetime import timedelta
 import boto3
 import pytest
 
+from tests.support.functions import FUNCTIONS
 from tests.support.iam import Judge, Request, consuming, logging, requests
 from tests.support.stack_template import OTHER_ROLE, of_type
-from tests.support.functions import FUNCTIONS
 from tests.support.world import World
 
 pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start

@@ -190,7 +190,9 @@ def test_an_api_key_travels_with_its_tenant(
 
 
 def test_kwargs_from_s3_stand_above_everything(make_world1: Callable[..., World1]) -> None:
-    world = make_world1(ecs={"kwargs": {"cpu": "512", "memory": "1024", "platformVersion": "1.3.0"}})
+    world = make_world1(
+        ecs={"kwargs": {"cpu": "512", "memory": "1024", "platformVersion": "1.3.0"}}
+    )
     run_config = {"type": "ECSRun", "cpu": "2048", "memory": "4096", "env": {"COLOUR": "blue"}}
     flow = world.flow(run_config=run_config)
     environment_ = [{"name": "COLOUR", "value": "green"}]

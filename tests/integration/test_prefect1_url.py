@@ -85,7 +85,9 @@ def test_any_other_path_is_unknown(make_reachable: Callable[..., World1]) -> Non
     assert make_reachable().request("/api/elsewhere", BEARER)["statusCode"] == 404
 
 
-def test_wrong_secrets_do_not_make_a_call_of_aws_each(make_reachable: Callable[..., World1]) -> None:
+def test_wrong_secrets_do_not_make_a_call_of_aws_each(
+    make_reachable: Callable[..., World1],
+) -> None:
     world = make_reachable()
     for _ in range(3):
         world.request("/api/poke", "Bearer wrong")

@@ -9,18 +9,15 @@ from typing import Any
 
 import boto3
 from botocore.awsrequest import AWSResponse
-from botocore.exceptions import ConnectionClosedError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from tests.support.recorder import Recorder
-
-Effect = Callable[[dict[str, Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
     operation: str
-    effect: Effect
-    """Gets the call's parameters, or after the call its answer."""
+    effect: Callable[[], Any]
 
 
 class AwsFaults:
@@ -34,25 +31,33 @@ class AwsFaults:
         self._before: list[_Fault] = []
         self._after: list[_Fault] = []
 
-    def refuse(self, operation: str, code: str, message: str = "no", *, times: int = 1) -> None:
-        """Refuse the next calls with an error code."""
-        answer = {"Error": {"Code": code, "Message": message}}
-        self.answer(operation, answer, status=400, times=times)
-
-    def answer(
-        self, operation: str, answer: Mapping[str, Any], *, status: int = 200, times: int = 1
+    def refuse(
+        self,
+        operation: str,
+        code: str,
+        message: str = "no",
+        *,
+        times: int = 1,
+        after_effect: bool = False,
     ) -> None:
+        """Refuse the next calls with an error code, before or after they have taken effect."""
+        error = ClientError({"Error": {"Code": code, "Message": message}}, operation)
+        faults = self._after if after_effect else self._before
+        faults += [_Fault(operation, _raising(error))] * times
+
+    def answer(self, operation: str, answer: Mapping[str, Any], *, times: int = 1) -> None:
         """Give the next calls this answer, and do nothing."""
-        told = (AWSResponse("", status, {}, None), dict(answer))
-        self._before += [_Fault(operation, lambda _: told)] * times
+        told = (AWSResponse("", 200, {}, None), dict(answer))
+        self._before += [_Fault(operation, lambda: told)] * times
 
     def lose(self, operation: str, *, after_effect: bool) -> None:
         """Close the connection of the next call, before or after it has taken effect."""
-        (self._after if after_effect else self._before).append(_Fault(operation, _lost))
+        error = ConnectionClosedError(endpoint_url="https://aws.test")
+        (self._after if after_effect else self._before).append(_Fault(operation, _raising(error)))
 
     def after(self, operation: str, do: Callable[[], Any]) -> None:
         """Let something happen just after the next call, before its answer arrives."""
-        self._after.append(_Fault(operation, lambda _: do() and None))
+        self._after.append(_Fault(operation, do))
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -67,21 +72,24 @@ class AwsFaults:
             events.unregister("before-call.*.*", self._before_call)
             events.unregister("after-call.*.*", self._after_call)
 
-    def _before_call(self, params: dict[str, Any], model: Any, **_: Any) -> Any:
-        return self._meet(self._before, model.name, params)
+    def _before_call(self, model: Any, **_: Any) -> Any:
+        return self._meet(self._before, model.name)
 
-    def _after_call(self, parsed: dict[str, Any], model: Any, **_: Any) -> None:
-        self._meet(self._after, model.name, parsed)
+    def _after_call(self, model: Any, **_: Any) -> None:
+        self._meet(self._after, model.name)
 
-    def _meet(self, faults: list[_Fault], operation: str, value: dict[str, Any]) -> Any:
+    def _meet(self, faults: list[_Fault], operation: str) -> Any:
         if not self._recorder.on:
             return None
         found = next((fault for fault in faults if fault.operation == operation), None)
         if found is None:
             return None
         faults.remove(found)
-        return found.effect(value)
+        return found.effect()
 
 
-def _lost(_: object) -> None:
-    raise ConnectionClosedError(endpoint_url="https://aws.test")
+def _raising(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail

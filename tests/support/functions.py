@@ -63,12 +63,10 @@ class Functions:
         kwargs = json.loads(self.environment["dispatch"]["STACK_KWARGS"])
         self.cluster = config.ecs.kwargs.get("cluster") or kwargs["cluster"]
         boto3.client("ecs").create_cluster(clusterName=self.cluster.rpartition("/")[2])
-        file = tmp_path / "settings.json"
-        file.write_text(json.dumps(runtime_settings(config)))
-        monkeypatch.setattr(settings, "SETTINGS_FILE", file)
+        monkeypatch.setattr(settings, "SETTINGS_FILE", tmp_path / "settings.json")
         self.prefect_calls: list[tuple[str, str]] = []
         self._count_calls(monkeypatch, config.prefect.api_url)
-        self.cold_start()
+        self.deploy(config)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -100,6 +98,11 @@ class Functions:
         monkeypatch.setattr(urllib3.PoolManager, "request", request)
 
     # -- the functions
+
+    def deploy(self, config: AgentConfig) -> None:
+        """Give the functions these settings; their environments and roles stay."""
+        settings.SETTINGS_FILE.write_text(json.dumps(runtime_settings(config)))
+        self.cold_start()
 
     def cold_start(self) -> None:
         """Forget what warm functions hold."""

@@ -13,6 +13,7 @@ import pytest
 from fargate_agent import dispatch, poll
 from fargate_agent.orchestrators.http import Patience
 from fargate_agent.task_definitions import TaskDefinitions
+from infra.config import AgentConfig
 from tests.support import stack_template
 from tests.support.functions import CONTEXT, Functions
 from tests.support.prefect1_schema import Row
@@ -42,11 +43,15 @@ class World1(Functions):
         **sections: Mapping[str, Any],
     ) -> None:
         self.server = server
-        prefect = {"version": 1, "api_url": server.url, **sections.pop("prefect", {})}
-        config = stack_template.config(prefect=prefect, **sections)
+        config = self.settings(**sections)
         super().__init__(config, stack_template.template(config), tmp_path, monkeypatch)
         monkeypatch.setattr(Patience, "sleep", lambda *_: None)
         monkeypatch.setitem(TaskDefinitions.__init__.__kwdefaults__, "sleep", lambda _: None)
+
+    def settings(self, **sections: Mapping[str, Any]) -> AgentConfig:
+        """Return the settings of an agent on this server, with some sections changed."""
+        prefect = {"version": 1, "api_url": self.server.url, **sections.pop("prefect", {})}
+        return stack_template.config(prefect=prefect, **sections)
 
     # -- Prefect
 
