@@ -101,6 +101,7 @@ def _comparable(
     if not isinstance(tags, Mapping):
         tags = {tag["key"]: tag["value"] for tag in tags}
     made["tags"] = {key: value for key, value in tags.items() if not key.startswith(OWN_TAGS)}
+    made.setdefault("networkMode", "bridge")
     for size in made.keys() & {"cpu", "memory"}:
         made[size] = _size(made[size])
     made["volumes"] = [_volume(volume) for volume in made.get("volumes") or []]

@@ -8,7 +8,7 @@ from datetime import timedelta
 import boto3
 import pytest
 
-from tests.support.functions import FUNCTIONS
+from tests.support.functions import FUNCTIONS, Functions
 from tests.support.iam import Judge, Request, consuming, logging, requests
 from tests.support.stack_template import OTHER_ROLE, of_type
 from tests.support.world import World
@@ -86,7 +86,7 @@ def test_dispatch_may_not(exercised: World, request_: Request) -> None:
     assert not Judge(exercised.deployed, "dispatch").allows(request_)
 
 
-def queue_of(world: World, function: str) -> str:
+def queue_of(world: Functions, function: str) -> str:
     (mapping,) = [
         resource["Properties"]
         for resource in of_type(world.deployed.template, "AWS::Lambda::EventSourceMapping").values()
@@ -95,7 +95,7 @@ def queue_of(world: World, function: str) -> str:
     return str(world.deployed.resolve(mapping["EventSourceArn"]))
 
 
-def lambdas_own_requests(world: World, function: str) -> list[Request]:
+def lambdas_own_requests(world: Functions, function: str) -> list[Request]:
     """Return what Lambda itself asks of the role: to receive from its queue, and to write logs."""
     _, resource = world.deployed.function(function)
     group = resource["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]

@@ -250,14 +250,15 @@ def test_throttling_and_want_of_capacity_are_waited_out(
 @pytest.mark.parametrize("operation", ["DescribeTaskDefinition", "RegisterTaskDefinition"])
 def test_throttling_before_the_launch_is_waited_out(world1: World1, operation: str) -> None:
     """Throttling and lack of capacity failed the run."""
-    run, records = world1.enqueued(world1.flow())
+    flow = world1.flow()
+    run, records = world1.enqueued(flow)
     world1.aws_faults.refuse(operation, "ThrottlingException", "Rate exceeded")
 
     assert world1.dispatch(records) == [run]
     assert world1.dispatch([redelivered(record) for record in records]) == []
 
     assert world1.task_of(run)
-    assert len(world1.revisions("prefect-task-")) == 1
+    assert len(world1.revisions(f"prefect-task-{flow['id'][:8]}")) == 1
 
 
 def test_runs_due_soon_do_not_hold_up_runs_due_now(world1: World1) -> None:
@@ -313,7 +314,7 @@ def test_a_registration_by_another_function_instance_is_found(world1: World1) ->
     flow = world1.flow()
     task = world1.launch(flow)
 
-    assert world1.revisions("prefect-task-") == [task["taskDefinitionArn"]]
+    assert world1.revisions(f"prefect-task-{flow['id'][:8]}") == [task["taskDefinitionArn"]]
 
 
 @pytest.mark.parametrize("changed", ["kwargs", "S3 file", "image"])
@@ -615,11 +616,11 @@ def test_the_token_is_nowhere_in_plain_text(
     make_cloud_world: MakeWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The API token was plain text in RunTask's overrides."""
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", logger="fargate-agent")
     world = make_cloud_world()
     flow = world.flow()
     task = world.launch(flow)
-    environment_flow = world.task_environment({"family": "env"}, name="env")
+    environment_flow = world.task_environment(EXAMPLE, name="env")
     world.launch(environment_flow)
     world.stopped(task, stoppedReason="gone", containers=[])
     world.put_kwargs(flow, {"memmory": 1})
@@ -671,10 +672,13 @@ def test_an_agent_variable_that_is_a_secret_is_told_by_reference_only(
 
 # -- FargateTaskEnvironment
 
+PROXY = {"name": "proxy", "image": "example/proxy:1"}
 EXAMPLE: dict[str, Any] = {
     "family": "our-etl",
     "cpu": "512",
     "memory": "2048",
+    "networkMode": "awsvpc",
+    "requiresCompatibilities": ["FARGATE"],
     "tags": [{"key": "team", "value": "data"}, {"key": "cost", "value": "42"}],
     "containerDefinitions": [
         {
@@ -698,7 +702,7 @@ CHANGED: dict[str, tuple[dict[str, Any], str]] = {
         "container 'flow-container'.entryPoint is another",
     ),
     "extra container": (
-        {**EXAMPLE, "containerDefinitions": [*EXAMPLE["containerDefinitions"], {"name": "proxy"}]},
+        {**EXAMPLE, "containerDefinitions": [*EXAMPLE["containerDefinitions"], PROXY]},
         "container 'proxy' is only here",
     ),
     "tags": ({**EXAMPLE, "tags": [{"key": "team", "value": "ml"}]}, "tags."),
@@ -730,6 +734,18 @@ def test_a_task_environments_definition_is_reused_though_it_has_tags(
 
     assert world.launch(flow)["taskDefinitionArn"] == by_the_legacy_environment
     assert len(world.revisions("our-etl")) == 2
+
+
+def test_a_default_that_ecs_fills_in_is_no_difference(make_world1: MakeWorld) -> None:
+    """Tags always mismatched on reuse; so must nothing else."""
+    world = make_world1(ecs={"on_drift": "fail"})
+    given = {"family", "cpu", "memory", "containerDefinitions"}
+    flow = world.task_environment({key: EXAMPLE[key] for key in given})
+    world.launch(flow)
+    by_the_legacy_environment = _forget_the_hash(world, "our-etl")
+    world.cold_start()
+
+    assert world.launch(flow)["taskDefinitionArn"] == by_the_legacy_environment
 
 
 @pytest.mark.parametrize("change", CHANGED)

@@ -55,6 +55,12 @@ class AwsFaults:
         error = ConnectionClosedError(endpoint_url="https://aws.test")
         (self._after if after_effect else self._before).append(_Fault(operation, _raising(error)))
 
+    def kill(self, operation: str, *, after_effect: bool) -> None:
+        """Kill the function at its next call, before or after that has taken effect."""
+        # A killed function handles no exception: this one passes every "except Exception".
+        faults = self._after if after_effect else self._before
+        faults.append(_Fault(operation, _raising(KeyboardInterrupt())))
+
     def after(self, operation: str, do: Callable[[], Any]) -> None:
         """Let something happen just after the next call, before its answer arrives."""
         self._after.append(_Fault(operation, do))
@@ -88,7 +94,7 @@ class AwsFaults:
         return found.effect()
 
 
-def _raising(error: Exception) -> Callable[[], None]:
+def _raising(error: BaseException) -> Callable[[], None]:
     def fail() -> None:
         raise error
 

@@ -51,7 +51,7 @@ def requests(call: Call) -> Iterator[Request]:
             yield from _pass_roles(params)
             yield _tag("RegisterTaskDefinition", f"task-definition/{params['family']}:1")
         case "RunTask":
-            cluster = params["cluster"]
+            cluster = _cluster(params["cluster"])
             yield Request("ecs:RunTask", params["taskDefinition"], {"ecs:cluster": cluster})
             yield from _pass_roles(params.get("overrides", {}))
             yield _tag("RunTask", f"task/{cluster.rpartition('/')[2]}/0123456789")
@@ -117,6 +117,11 @@ def _listed(value: Any) -> list[str]:
 
 def _queue(params: dict[str, Any]) -> str:
     return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{params['QueueUrl'].rpartition('/')[2]}"
+
+
+def _cluster(name: str) -> str:
+    """IAM compares a cluster's ARN, also where the call names it short."""
+    return name if name.startswith("arn:") else f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{name}"
 
 
 def _pass_roles(params: dict[str, Any]) -> Iterator[Request]:

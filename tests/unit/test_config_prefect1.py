@@ -175,4 +175,4 @@ def test_fargate_in_the_stacks_own_account_needs_nothing_named():
 def test_what_botocore_does_not_know_is_refused(option: str):
     message = refusal(f"{PREFECT_1}[aws.botocore]\n{option}\n")
 
-    assert message.startswith("FILE: aws.botocore: not botocore.config.Config's: ")
+    assert message.startswith("FILE: aws.botocore: not an option of botocore's Config: ")

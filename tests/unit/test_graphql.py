@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from fargate_agent.errors import PermanentError
-from fargate_agent.orchestrators.graphql import ATTEMPTS, GraphQL, NoConcurrencySlot, StateRefused
+from fargate_agent.orchestrators.graphql import (
+    ATTEMPTS,
+    GraphQL,
+    NoConcurrencySlot,
+    QueryRefused,
+    StateRefused,
+)
 from fargate_agent.orchestrators.http import ApiError, CredentialsRefused, JsonClient
 from tests.support.scripted_server import Answer, ScriptedServer
 
@@ -50,7 +56,7 @@ def test_a_query_is_posted_with_its_variables_as_json_text():
 
 
 def test_without_variables_their_text_is_null():
-    with api(data()) as (graphql, server):
+    with api(data(hello="hi")) as (graphql, server):
         graphql(QUERY)
 
     assert json.loads(server.requests[0].body)["variables"] == "null"
@@ -58,7 +64,7 @@ def test_without_variables_their_text_is_null():
 
 @pytest.mark.parametrize("path", ["", "/", "/graphql"])
 def test_the_path_follows_the_address(path: str):
-    with api(data(), path=path) as (graphql, server):
+    with api(data(hello="hi"), path=path) as (graphql, server):
         graphql(QUERY)
 
     assert server.requests[0].path == (path or "/")
@@ -80,7 +86,10 @@ def test_an_empty_list_of_errors_is_no_error():
         (errors("no", code="UNAUTHENTICATED", status=401), CredentialsRefused),
         (errors("Something broke", code="INTERNAL_SERVER_ERROR"), ApiError),
         (errors("Something broke"), ApiError),
-        (errors('Cannot query field "x"', code="GRAPHQL_VALIDATION_FAILED", status=400), ApiError),
+        (
+            errors('Cannot query field "x"', code="GRAPHQL_VALIDATION_FAILED", status=400),
+            QueryRefused,
+        ),
     ],
 )
 def test_errors_are_told_apart(answer: Answer, kind: type[Exception]):

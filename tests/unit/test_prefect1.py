@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -208,6 +209,48 @@ def test_a_retrys_claim_whose_answer_got_lost_is_ours():
     assert len([one for one in server.history(task_run["id"]) if one["state"] == "Submitted"]) == 1
 
 
+@pytest.mark.parametrize("locking", [True, False])
+def test_a_lost_answer_about_one_of_two_retries_keeps_neither_from_its_claim(locking: bool):
+    with Prefect1Server() as server:
+        row = server.add_run(server.add_flow(version_locking=locking), state="Running")
+        both = [server.add_task_run(row, due=after(-9)) for _ in range(2)]
+        server.fail_next("set_task_run_states", after_effect=True)
+
+        assert claimed(prefect1(server, now=NOW), row, after(-9) + RETRY_GRACE) is Claim.OURS
+
+    assert [one["state"] for one in both] == ["Submitted", "Submitted"]
+
+
+def test_a_claim_that_broke_off_between_two_retries_is_completed():
+    due = after(-9) + RETRY_GRACE
+    with Prefect1Server() as server:
+        row = server.add_run(server.add_flow(version_locking=True), state="Running")
+        both = [server.add_task_run(row, due=after(-9)) for _ in range(2)]
+        agent = prefect1(server, now=NOW)
+        claimed(agent, row, due)
+        server.put(both[1], {"type": "Retrying", "start_time": after(-9).isoformat()})
+
+        assert state_of(agent, row).awaits(run_of(row, due))
+        assert claimed(agent, row, due) is Claim.OURS
+
+    assert both[1]["state"] == "Submitted"
+
+
+def test_a_retry_that_is_refused_again_and_again_is_not_proposed_for_ever():
+    due = after(-9) + RETRY_GRACE
+    with Prefect1Server() as server:
+        row = server.add_run(server.add_flow(), state="Running")
+        begun, _ = [server.add_task_run(row, due=after(-9)) for _ in range(2)]
+        claim = claim_id(row["id"], due)
+        server.put(begun, {"type": "Submitted", "message": f"Submitted (claim {claim})"})
+        server.fail_next("set_task_run_states", 40, error=REFUSED)
+
+        with contextlib.suppress(ApiError):
+            assert claimed(prefect1(server, now=NOW), row, due) is not Claim.OURS
+
+        assert len(server.calls_of("set_task_run_states")) <= 10
+
+
 # -- what a run is ---------------------------------------------------------------------------------
 
 
@@ -369,7 +412,10 @@ def test_a_deleted_run_is_lost():
         del server.runs[row["id"]]
 
         assert agent.claim(run_of(row), read)[0] is Claim.LOST
-        assert agent.claim(run_of(row), None) == (Claim.LOST, "the run was deleted")
+        outcome, reason = agent.claim(run_of(row), None)
+
+    assert outcome is Claim.LOST
+    assert "deleted" in reason
 
 
 @pytest.mark.parametrize("state", ["Submitted", "Running", "Success", "Cancelled"])

@@ -21,6 +21,10 @@ class NoConcurrencySlot(Exception):
     """A concurrency limit is full, and the server changed nothing."""
 
 
+class QueryRefused(ApiError):
+    """The server does not know what it is asked: it has no such field."""
+
+
 class GraphQL:
     """One GraphQL endpoint.
 
@@ -48,6 +52,8 @@ class GraphQL:
         ------
         StateRefused, NoConcurrencySlot
             A proposed state was not accepted.
+        QueryRefused
+            The server has no such field.
         CredentialsRefused
             The server refused the key.
         ApiError
@@ -55,7 +61,7 @@ class GraphQL:
         """
         body = {"query": query, "variables": json.dumps(variables)}
         for attempt in range(1, ATTEMPTS + 1):
-            answer = self._api.send("POST", self._path, body) or {}
+            answer = self._post(query, body)
             errors = answer.get("errors")
             if not errors:
                 return dict(answer["data"])
@@ -63,6 +69,22 @@ class GraphQL:
                 raise _error(query, errors)
             self._sleep(0.3 * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _post(self, query: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            answer = self._api.send("POST", self._path, body)
+        except ApiError as error:
+            if error.status == 400 and _no_such_field(str(error)):
+                raise QueryRefused(_shortened(query), 400, str(error)) from error
+            raise
+        known = isinstance(answer, dict)
+        if not known or not (answer.get("errors") or isinstance(answer.get("data"), dict)):
+            raise ApiError(_shortened(query), 200, f"neither data nor errors: {answer!r}")
+        return dict(answer)
+
+
+def _no_such_field(text: str) -> bool:
+    return "GRAPHQL_VALIDATION_FAILED" in text or "Cannot query field" in text
 
 
 def _codes(errors: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -85,4 +107,9 @@ def _error(query: str, errors: Sequence[Mapping[str, Any]]) -> Exception:
             f"Prefect refused the agent's credentials: {text}. Check that the secret in "
             "prefect.api_key_secret holds a valid key or runner token."
         )
-    return ApiError(" ".join(query.split())[:60], 200, text)
+    kind = QueryRefused if _no_such_field(f"{codes} {text}") else ApiError
+    return kind(_shortened(query), 200, text)
+
+
+def _shortened(query: str) -> str:
+    return " ".join(query.split())[:60]

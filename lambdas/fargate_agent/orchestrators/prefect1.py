@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Page
-from fargate_agent.orchestrators.graphql import GraphQL, NoConcurrencySlot, StateRefused
+from fargate_agent.orchestrators.graphql import (
+    GraphQL,
+    NoConcurrencySlot,
+    QueryRefused,
+    StateRefused,
+)
 from fargate_agent.orchestrators.http import ApiError, JsonClient
 from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.runs import FlowRun, claim_id, parse_time
@@ -110,7 +115,7 @@ class Prefect1:
             return tenants[0]["id"] if tenants else None
         try:
             answer = self._graphql("query { auth_info { tenant_id } }")
-        except ApiError:  # a runner's token of old, which names its tenant to nobody
+        except QueryRefused:  # a runner's token of old, which names its tenant to nobody
             return None
         return (answer["auth_info"] or {}).get("tenant_id")
 
@@ -215,27 +220,33 @@ class Prefect1:
         read = state or self.run_states([run.id]).get(run.id)
         if read is None:
             return Claim.LOST, "the run was deleted"
-        details = read.details
+        if state is None and not read.awaits(run):
+            return Claim.LOST, f"the run is {read.type}"
         self._register()
-        try:
-            version = details["version"]
-            if details["state"] in SCHEDULED:
-                if not self._submit(run, details):
-                    # A run that was Queued already stays as it is, its time as well.
-                    same = details["state"] == "Queued"
-                    outcome = Claim.NO_SLOT if same else Claim.POSTPONED
-                    return outcome, "a concurrency limit is full"
-                version += 1
-            for task_run in _due_retries(details, self._now()):
-                self._submit_task_run(run, task_run, version)
-        except NoConcurrencySlot as error:
-            return Claim.NO_SLOT, str(error)
-        except StateRefused as error:
-            # An earlier attempt of this very claim may have taken effect before its answer got
-            # lost, and changed the version.
-            now = self.run_states([run.id]).get(run.id)
-            ours = now is not None and now.type == "PENDING" and now.claim_id == run.claim_id
-            return (Claim.OURS if ours else Claim.LOST), str(error)
+        while True:
+            try:
+                return self._propose(run, read.details)
+            except NoConcurrencySlot as error:
+                return Claim.NO_SLOT, str(error)
+            except StateRefused as error:
+                # An earlier attempt of this very claim may have taken effect before its answer
+                # got lost, and changed a version.
+                read = self.run_states([run.id]).get(run.id)
+                if read is None or read.claim_id != run.claim_id:
+                    return Claim.LOST, str(error)
+                if read.type == "PENDING":
+                    return Claim.OURS, "Submitted before"
+
+    def _propose(self, run: FlowRun, details: Mapping[str, Any]) -> tuple[Claim, str]:
+        version = details["version"]
+        if details["state"] in SCHEDULED:
+            if not self._submit(run, details):
+                # A run that was Queued already stays as it is, its time as well.
+                outcome = Claim.NO_SLOT if details["state"] == "Queued" else Claim.POSTPONED
+                return outcome, "a concurrency limit is full"
+            version += 1
+        for task_run in _due_retries(details, self._now()):
+            self._submit_task_run(run, task_run, version)
         return Claim.OURS, "Submitted"
 
     def _submit(self, run: FlowRun, details: Mapping[str, Any]) -> bool:

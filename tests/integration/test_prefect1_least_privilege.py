@@ -1,0 +1,53 @@
+"""The roles of a Prefect 1 agent with a URL: what is called is allowed, what is granted is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import boto3
+import pytest
+
+from tests.integration.test_least_privilege import lambdas_own_requests
+from tests.support.functions import FUNCTIONS
+from tests.support.iam import Judge, requests
+from tests.support.stack_template import OTHER_ROLE
+from tests.support.world1 import World1
+
+
+@pytest.fixture
+def exercised(make_cloud_world: Callable[..., World1]) -> World1:
+    """Take every path that calls AWS."""
+    world = make_cloud_world(
+        agent={"url": True}, ecs={"allowed_roles": [OTHER_ROLE], "enable_task_revisions": True}
+    )
+    name = world.environment["poll"]["URL_SECRET"]
+    boto3.client("secretsmanager").create_secret(Name=name, SecretString="knock")
+    plain, privileged = world.flow("plain"), world.flow("privileged")
+    world.put_kwargs(privileged, {"taskRoleArn": OTHER_ROLE})
+    task = world.launch(plain)
+    world.launch(privileged)
+    world.put_kwargs(plain, {"memory": "4096"})
+    world.launch(plain)  # a changed definition is looked for among the older revisions
+    world.schedule(plain, ahead=timedelta(seconds=30))
+    assert world.request("/api/poke", "Bearer knock")["statusCode"] == 200
+    world.deliver()  # an early message is hidden
+    world.server.set_state(task["startedBy"], "Running")
+    world.stopped(task, stoppedReason="gone", containers=[])
+    world.validate_configuration()
+    return world
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_all_is_allowed_and_no_grant_goes_unused(exercised: World1, function: str) -> None:
+    judge = Judge(exercised.deployed, function)
+    asked = [
+        request
+        for call in exercised.recorder.calls
+        if call.function == function
+        for request in requests(call)
+    ]
+    asked += lambdas_own_requests(exercised, function)
+
+    assert [request for request in asked if not judge.allows(request)] == []
+    assert judge.unused == set()
