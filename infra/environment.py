@@ -63,7 +63,7 @@ def fallbacks(
     for name in PARAMETERS:
         if environ.get(name) and not kwargs.get(name):
             given = model.parsed({name: environ[name]})
-            model.split(given, f"environment variable {name}")
+            model.split(given, "environment variable")
             found |= given
     containers = kwargs.get("containerDefinitions", [{}])
     match containers:

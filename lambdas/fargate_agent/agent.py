@@ -30,8 +30,6 @@ class Agent:
         PermanentError
             ``[ecs.kwargs]`` is not valid; ``cdk synth`` would have said so.
         """
-        stack = model.split(settings.stack_kwargs, "the stack's defaults")
-        user = model.split(settings.ecs_kwargs, "agent.toml: ecs.kwargs")
         secrets = {
             "PREFECT_API_KEY": settings.api_key_secret,
             "PREFECT_API_AUTH_STRING": settings.auth_string_secret,
@@ -43,9 +41,7 @@ class Agent:
             api_url=settings.api_url,
             env={**logging, **settings.agent_env},
             secrets={name: arn for name, arn in secrets.items() if arn},
-            kwargs=Kwargs(
-                definition={**stack.definition, **user.definition},
-                request={**stack.request, **user.request},
-                container={**stack.container, **user.container},
+            kwargs=model.of_agent(
+                settings.stack_kwargs, settings.ecs_kwargs, "agent.toml: ecs.kwargs"
             ),
         )

@@ -39,6 +39,18 @@ class Kwargs:
     container: Mapping[str, Any] = field(default_factory=dict)
 
 
+def merged(*layers: Kwargs) -> Kwargs:
+    """Lay kwargs over each other, the weakest first: a key replaces the whole value below it."""
+    definition: dict[str, Any] = {}
+    request: dict[str, Any] = {}
+    container: dict[str, Any] = {}
+    for layer in layers:
+        definition |= layer.definition
+        request |= layer.request
+        container |= layer.container
+    return Kwargs(definition=definition, request=request, container=container)
+
+
 class KwargsModel:
     """What botocore knows of the two calls: which keys there are, and of which types.
 
@@ -80,6 +92,16 @@ class KwargsModel:
                 for container in containers
             ]
         return made
+
+    def of_agent(self, stack: Mapping[str, Any], user: Mapping[str, Any], source: str) -> Kwargs:
+        """Return what every run is started with: the stack's kwargs under the user's.
+
+        Raises
+        ------
+        PermanentError
+            As :meth:`split`; ``cdk synth`` would have said so.
+        """
+        return merged(self.split(stack, "the stack's defaults"), self.split(user, source))
 
     def split(
         self, kwargs: Mapping[str, Any], source: str, *, several_containers: bool = False

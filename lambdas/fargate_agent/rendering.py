@@ -13,7 +13,7 @@ from typing import Any
 
 from fargate_agent.agent import Agent
 from fargate_agent.errors import PermanentError
-from fargate_agent.kwargs import Kwargs
+from fargate_agent.kwargs import Kwargs, merged
 from fargate_agent.overrides import ContainerNames, make_sizes_numbers, present, render_overrides
 from fargate_agent.placement import place
 from fargate_agent.runs import FlowRun, Launch
@@ -69,11 +69,8 @@ def render(
     index = _index_of_flow(containers, asked_name)
     templated_name = asked_name or containers[index].get("name") or CONTAINER_NAME
     container_name = external.container.get("name") or templated_name
-    definition, request = place(
-        _merge(layer.definition for layer in layers),
-        _merge(layer.request for layer in layers),
-        "FARGATE",
-    )
+    kwargs = merged(*layers)
+    definition, request = place(kwargs.definition, kwargs.request, "FARGATE")
     if request.get("launchType", "FARGATE") != "FARGATE":
         raise PermanentError(
             f"The launch type is {request['launchType']!r}; this version of the agent launches on "
@@ -154,11 +151,11 @@ def _flow_container(
 ) -> dict[str, Any]:
     """Merge the layers' fields into the flow's container: variables and secrets by name."""
     agent, *_, external = layers
-    merged = [agent.container, templated, external.container]
-    flow = _merge(merged)
+    below = [agent.container, templated, external.container]
+    flow = {key: value for layer in below for key, value in layer.items()}
     flow["image"] = flow.get("image") or default_image()
     for key in ("environment", "secrets"):
-        entries = {entry["name"]: entry for layer in merged for entry in layer.get(key, [])}
+        entries = {entry["name"]: entry for layer in below for entry in layer.get(key, [])}
         if entries:
             flow[key] = list(entries.values())
     given = {entry["name"] for key in ("environment", "secrets") for entry in flow.get(key, [])}
@@ -205,10 +202,3 @@ def _as_labels(tags: Any) -> dict[str, Any]:
 def _tag_text(text: str, length: int) -> str:
     """Keep what AWS allows in a tag: letters, digits, spaces and ``_.:/=+-@``."""
     return re.sub(r"[^\w .:/=+\-@]", "-", text)[:length]
-
-
-def _merge(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for mapping in mappings:
-        merged |= mapping
-    return merged

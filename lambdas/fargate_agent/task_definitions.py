@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from fargate_agent.drift import differences
+from fargate_agent.drift import OWN_TAGS, differences
 from fargate_agent.errors import PermanentError
 from fargate_agent.observability import logger
 from fargate_agent.runs import RevisionTerms
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
     from mypy_boto3_resourcegroupstaggingapi import ResourceGroupsTaggingAPIClient
 
-HASH_TAG = "fargate-agent/content-hash"
+HASH_TAG = f"{OWN_TAGS}content-hash"
 """This tag on a revision names the content it was registered with."""
 
 FLOW_ID_TAG, FLOW_VERSION_TAG = "PrefectFlowId", "PrefectFlowVersion"
@@ -118,7 +118,7 @@ class _Found:
         )
 
     def is_of_an_older_version(self, wanted: Mapping[str, Any]) -> bool:
-        """Tell whether the flow was registered again since: then no revision of it can exist."""
+        """Tell whether the wanted flow is of a later version: then no revision can be its own."""
         versions = (self.tags.get(FLOW_VERSION_TAG, "0"), tags_of(wanted).get(FLOW_VERSION_TAG, ""))
         return all(v.isdecimal() for v in versions) and int(versions[0]) < int(versions[1])
 

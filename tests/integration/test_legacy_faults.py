@@ -556,7 +556,7 @@ def test_a_cluster_of_digits_is_launched_on(make_world1: MakeWorld) -> None:
 
 def test_a_stray_count_in_the_environment_is_refused(read: Callable[..., AgentConfig]) -> None:
     """A stray count=3 in the environment launched three tasks."""
-    with pytest.raises(ConfigError, match="environment variable count: count: the agent sets"):
+    with pytest.raises(ConfigError, match="environment variable: count: the agent sets"):
         read(count="3")
     assert "count" not in read(count="1").ecs.kwargs or read(count="1").ecs.kwargs["count"] == 1
 

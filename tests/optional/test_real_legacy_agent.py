@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -170,6 +171,26 @@ def test_the_legacy_agent_fails_a_run_it_cannot_launch_unless_versions_are_locke
     (line,) = server.logs(run["id"])
     assert line["level"] == "ERROR"
     assert "Cluster not found" in line["message"]
+
+
+def test_what_a_warm_run_costs_the_legacy_agent(legacy_python: Path, ecs: Ecs, tmp_path: Path):
+    """Counted beside this agent's own in ``tests/integration/test_prefect1_path.py``."""
+    boto3.client("ecs").create_cluster(clusterName="default")
+    with Prefect1Server() as server:
+        flow = server.add_flow(name="Nightly ETL")
+        runs = [server.add_run(flow, due=at(-1), labels=["fargate"]) for _ in range(20)]
+        run_agent(legacy_python, server, ecs, tmp_path)
+        # The definition exists now, and the second agent has been told nothing of it.
+        runs = [server.add_run(flow, due=at(-1), labels=["fargate"]) for _ in range(20)]
+        ecs.calls.clear()
+        server.calls.clear()
+        run_agent(legacy_python, server, ecs, tmp_path)
+
+    aws = Counter(operation for operation, _ in ecs.calls)
+    graphql = Counter(call.operation for call in server.calls)
+    print(f"{len(runs)} warm runs: AWS {dict(aws)}, GraphQL {dict(graphql)}")
+    assert aws == {"DescribeTaskDefinition": 20, "RunTask": 20}
+    assert graphql["set_flow_run_states"] == graphql["write_run_logs"] == 20
 
 
 def at(seconds: float) -> datetime:

@@ -50,9 +50,15 @@ def structure(value: Any) -> Any:
     return value
 
 
+def text(value: Any) -> Any:
+    """Take the quotes off a text that is a Python literal of one."""
+    read = literal(value)
+    return read if isinstance(read, str) else value
+
+
 def parsed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return kwargs with text parsed where ECS wants no text, and integer sizes as text."""
-    made = {k: v if is_text(k) else structure(v) for k, v in kwargs.items()}
+    made = {k: text(v) if is_text(k) else structure(v) for k, v in kwargs.items()}
     for size in ("cpu", "memory"):
         if type(made.get(size)) is int:
             made[size] = str(made[size])
@@ -60,7 +66,7 @@ def parsed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(containers, list):
         made["containerDefinitions"] = [
             {
-                key: value
+                key: text(value)
                 if getattr(CONTAINER.members.get(key), "type_name", "string") == "string"
                 else structure(value)
                 for key, value in container.items()

@@ -96,11 +96,14 @@ class Launch:
         """Return the launch with parameters of its request changed; ``...`` leaves one out."""
         return replace(self, request=_changed(self.request, changes))
 
-    def with_override(self, environment: Sequence[Mapping[str, str]]) -> Launch:
-        """Return the launch with other variables for the flow's container."""
+    def with_override(
+        self, environment: Sequence[Mapping[str, str]], *, name: str | None = None
+    ) -> Launch:
+        """Return the launch with other variables for the flow's container, or a name for it."""
         overrides = self.request["overrides"]
         first, *others = overrides["containerOverrides"]
-        changed = [{**first, "environment": list(environment)}, *others]
+        named = {**first, "name": name or first["name"], "environment": list(environment)}
+        changed = [named, *others]
         return self.with_request(overrides={**overrides, "containerOverrides": changed})
 
     @property

@@ -1,6 +1,7 @@
 """Environment variables in place of ``[ecs.kwargs]``, as the legacy agent read them."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -129,7 +130,7 @@ def test_containers_that_are_not_one_are_left_for_the_settings_to_refuse(contain
 def test_a_variable_of_no_use_is_refused_by_name_without_its_value(name: str, text: str):
     message = refusal({name: text})
 
-    assert message.startswith(f"environment variable {name}: ")
+    assert re.match(rf"environment variable:? {name}: ", message)
     assert "hunter2" not in message
 
 
@@ -137,7 +138,7 @@ def test_a_stray_count_starts_no_three_tasks_and_a_count_of_one_is_no_harm(tmp_p
     path = tmp_path / "agent.toml"
     path.write_text(PREFECT_1)
 
-    with pytest.raises(ConfigError, match=r"^environment variable count: .*the agent sets this"):
+    with pytest.raises(ConfigError, match=r"^environment variable: count: the agent sets this"):
         load(path, {}, {"count": "3"})
     assert "count" not in split_kwargs(load(path, {}, {"count": "1"})).request
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from fargate_agent.errors import PermanentError
-from fargate_agent.kwargs import Kwargs
-from fargate_agent.profiles.prefect1_kwargs import RunConfig, merged, read_run_config
+from fargate_agent.kwargs import Kwargs, merged
+from fargate_agent.profiles.prefect1_kwargs import RunConfig, read_run_config
 from tests.support.aws import kwargs_model
 from tests.support.prefect1_values import (
     KEY_SECRET,

@@ -175,12 +175,14 @@ def test_a_task_environment_without_a_family_runs_in_the_agents_own_container():
     assert (container["name"], container["image"]) == ("flow", "etl:1")
 
 
-@pytest.mark.parametrize("flow", [{}, {"environment": ENVIRONMENT}])
-def test_the_agents_own_container_is_one(flow: dict[str, Any]):
+@pytest.mark.parametrize(
+    ("flow", "told"), [({}, "must hold exactly one"), ({"environment": ENVIRONMENT}, "no family")]
+)
+def test_the_agents_own_container_is_one(flow: dict[str, Any], told: str):
     with Prefect1Server() as server:
         message = refusal(server, file={"containerDefinitions": [{}, {}]}, flow=flow)
 
-    assert "must hold exactly one" in message
+    assert told in message
 
 
 # -- the network -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fargate_agent.errors import PermanentError
+from fargate_agent.kwargs import Kwargs
 from fargate_agent.profiles.task_environment import COMMAND, is_task_environment
 from tests.support import values
 from tests.support.prefect1_values import (
@@ -62,7 +63,16 @@ def entries(**variables: str) -> list[dict[str, str]]:
 def test_a_run_is_of_a_task_environment_whose_family_is_named(
     described: Any, families: Any, found: bool
 ):
-    assert is_task_environment(described, *families) is found
+    file, agent = [*families, None][:2]
+    values = {"family": file} if file else {}
+    kwargs = Kwargs(definition={"family": agent} if agent else {})
+    assert is_task_environment(described, kwargs, values) is found
+
+
+def test_several_containers_without_a_family_are_told_what_is_missing():
+    values = {"containerDefinitions": [{}, {"name": "side"}]}
+    with pytest.raises(PermanentError, match=r"2 containers .* no family"):
+        is_task_environment(details(environment=environment()), Kwargs(), values)
 
 
 # -- the definition --------------------------------------------------------------------------------

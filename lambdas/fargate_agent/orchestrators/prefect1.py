@@ -37,6 +37,9 @@ AGENT_TYPE = "FargateAgent"
 QUEUE_LIMIT = 25
 """The server returns at most so many runs at once, those due first."""
 
+MOST_PROPOSALS = 3
+"""A claim is proposed again, with newer versions, where part of it is ours already."""
+
 RETRY_GRACE = timedelta(seconds=3)
 """A task run to be retried is left to its flow's own process for so long, if that still lives."""
 
@@ -223,7 +226,7 @@ class Prefect1:
         if state is None and not read.awaits(run):
             return Claim.LOST, f"the run is {read.type}"
         self._register()
-        while True:
+        for _ in range(MOST_PROPOSALS):
             try:
                 return self._propose(run, read.details)
             except NoConcurrencySlot as error:
@@ -236,6 +239,7 @@ class Prefect1:
                     return Claim.LOST, str(error)
                 if read.type == "PENDING":
                     return Claim.OURS, "Submitted before"
+        raise ApiError("claim", 200, f"{run.id} is refused, though nobody else has claimed it")
 
     def _propose(self, run: FlowRun, details: Mapping[str, Any]) -> tuple[Claim, str]:
         version = details["version"]
@@ -304,11 +308,11 @@ class Prefect1:
 
     def crash(self, flow_run_id: str, message: str) -> None:
         """Set the run to Failed, by the version it has now: ours is older than our own claim."""
-        self._finish(flow_run_id, _state("Failed", message))
         try:
             self._log(flow_run_id, message, "ERROR")
         except Exception:  # the state tells the same
             logger.warning("the run's log line is lost", flow_run_id=flow_run_id, exc_info=True)
+        self._finish(flow_run_id, _state("Failed", message))
 
     def cancelled(self, flow_run_id: str, message: str) -> None:
         """Complete the cancellation of a run whose task is gone."""

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from slugify import slugify
 
-from fargate_agent.kwargs import Kwargs
+from fargate_agent.drift import OWN_TAGS
+from fargate_agent.kwargs import Kwargs, merged
 from fargate_agent.placement import place
+from fargate_agent.profiles.prefect1_credentials import credentials, with_credentials
 from fargate_agent.profiles.prefect1_flow import command, image
-from fargate_agent.profiles.prefect1_kwargs import RunConfig, merged, overrides
+from fargate_agent.profiles.prefect1_kwargs import RunConfig, overrides
 from fargate_agent.runs import FlowRun, Launch, RevisionTerms
 from fargate_agent.settings import Settings
 from fargate_agent.task_definitions import FLOW_ID_TAG, FLOW_VERSION_TAG
 
 CONTAINER_NAME = "flow"
-AUTH_TOKEN = "PREFECT__CLOUD__AUTH_TOKEN"
-API_KEY = "PREFECT__CLOUD__API_KEY"
+LOGGING_LEVEL = "PREFECT__LOGGING__LEVEL"
 
-WHOLE_FLOW_ID_TAG = "fargate-agent/flow-id"
+WHOLE_FLOW_ID_TAG = f"{OWN_TAGS}flow-id"
 """Two flows may share the eight characters that the family or the legacy tag holds."""
 
 
@@ -69,15 +71,12 @@ def render_flow_run(
         definition["tags"] = tags
     definition.setdefault("family", family[:255])
     definition, request = place(definition, request, settings.launch_type)
-    told = {"PREFECT__CONTEXT__FLOW_RUN_ID": run.id, "PREFECT__CONTEXT__FLOW_ID": run.flow_id}
-    if config.definition_arn:  # which knows nothing of this agent
-        told |= {entry["name"]: entry["value"] for entry in _variables(settings, tenant)}
     request["overrides"] = overrides(
         run,
         container["name"],
-        told,
+        {"PREFECT__CONTEXT__FLOW_RUN_ID": run.id, "PREFECT__CONTEXT__FLOW_ID": run.flow_id},
         agent=agent,
-        config=config,
+        config=replace(config, env=_environment_of(config, settings, tenant)),
         file=file,
         secrets=frozenset(entry["name"] for entry in container.get("secrets", [])),
     )
@@ -114,43 +113,36 @@ def _container(
     }
 
 
+def _environment_of(config: RunConfig, settings: Settings, tenant: str | None) -> dict[str, str]:
+    """Return a run config's variables, but for those by which a flow finds its server.
+
+    A definition that the run names itself knows nothing of this agent, so it is told all.
+    """
+    static = _static_variables(settings, tenant)
+    asked = {k: v for k, v in config.env.items() if k == LOGGING_LEVEL or k not in static}
+    return {**static, **settings.agent_env, **asked} if config.definition_arn else asked
+
+
 def _variables(settings: Settings, tenant: str | None) -> list[dict[str, str]]:
-    """Return the variables that no user replaces, in the legacy agent's order."""
+    """Return the variables that no container definition replaces, in the legacy agent's order."""
+    pairs = [*_static_variables(settings, tenant).items(), *settings.agent_env.items()]
+    return [{"name": name, "value": value} for name, value in pairs]
+
+
+def _static_variables(settings: Settings, tenant: str | None) -> dict[str, str]:
     logs = str(settings.send_logs).lower()
-    static = {
+    return {
         "PREFECT__BACKEND": settings.backend,
         "PREFECT__CLOUD__API": settings.api_url,
         "PREFECT__CLOUD__AGENT__LABELS": str(list(settings.agent_labels)),
         "PREFECT__CLOUD__USE_LOCAL_SECRETS": "false",
         "PREFECT__CLOUD__SEND_FLOW_RUN_LOGS": logs,
-        "PREFECT__LOGGING__LEVEL": settings.logging_level,
+        LOGGING_LEVEL: settings.logging_level,
         "PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS": "prefect.engine.cloud.CloudFlowRunner",
         "PREFECT__ENGINE__TASK_RUNNER__DEFAULT_CLASS": "prefect.engine.cloud.CloudTaskRunner",
         "PREFECT__LOGGING__LOG_TO_CLOUD": logs,
         **({"PREFECT__CLOUD__TENANT_ID": tenant} if tenant else {}),
     }
-    pairs = [*static.items(), *settings.agent_env.items()]
-    return [{"name": name, "value": value} for name, value in pairs]
-
-
-def with_credentials(
-    secrets: list[dict[str, str]], settings: Settings, tenant: str | None
-) -> list[dict[str, str]]:
-    """Add the API key to a container's secrets, where a plain variable once held it.
-
-    A key that belongs to a tenant is known to newer flows by another name as well.
-    """
-    given = {entry["name"] for entry in secrets}
-    arn = settings.api_key_secret or ""
-    names = sorted(credentials(settings, tenant) - given, reverse=True)
-    return [*secrets, *({"name": name, "valueFrom": arn} for name in names)]
-
-
-def credentials(settings: Settings, tenant: str | None) -> frozenset[str]:
-    """Name the secrets that a flow needs to speak to the server."""
-    if not settings.api_key_secret:
-        return frozenset()
-    return frozenset({AUTH_TOKEN, API_KEY} if tenant else {AUTH_TOKEN})
 
 
 def _tagged(tags: list[dict[str, str]], ours: dict[str, str]) -> list[dict[str, str]]:

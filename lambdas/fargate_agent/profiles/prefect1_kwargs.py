@@ -71,18 +71,6 @@ def read_run_config(config: Mapping[str, Any] | None, model: KwargsModel) -> Run
     )
 
 
-def merged(*layers: Kwargs) -> Kwargs:
-    """Lay kwargs over each other, the weakest first."""
-    definition: dict[str, Any] = {}
-    request: dict[str, Any] = {}
-    container: dict[str, Any] = {}
-    for layer in layers:
-        definition |= layer.definition
-        request |= layer.request
-        container |= layer.container
-    return Kwargs(definition=definition, request=request, container=container)
-
-
 def overrides(
     run: FlowRun,
     container: str,

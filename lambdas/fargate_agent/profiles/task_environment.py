@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fargate_agent.kwargs import Kwargs
+from fargate_agent.errors import PermanentError
+from fargate_agent.kwargs import Kwargs, merged
 from fargate_agent.placement import asked_launch
-from fargate_agent.profiles.flow_run import credentials, with_credentials
+from fargate_agent.profiles.prefect1_credentials import credentials, with_credentials
 from fargate_agent.profiles.prefect1_flow import TASK_ENVIRONMENT, image
-from fargate_agent.profiles.prefect1_kwargs import RunConfig, merged, overrides
+from fargate_agent.profiles.prefect1_kwargs import RunConfig, overrides
 from fargate_agent.runs import FlowRun, Launch, RevisionTerms
 from fargate_agent.settings import Settings
 
@@ -24,15 +25,32 @@ COMMAND = [
 ]
 
 
-def is_task_environment(details: dict[str, Any], *families: Any) -> bool:
+def is_task_environment(details: dict[str, Any], agent: Kwargs, values: dict[str, Any]) -> bool:
     """Tell whether a run is of such an environment, and its family is named.
 
     Without a family the agent's own container is run, which sets the environment up itself: so it
     always was.
+
+    Parameters
+    ----------
+    values
+        The flow's kwargs file, as it was read.
+
+    Raises
+    ------
+    PermanentError
+        The file has several containers, and the family is nowhere named.
     """
     environment = details["flow"].get("environment") or {}
     ours = environment.get("type") == TASK_ENVIRONMENT and details.get("run_config") is None
-    return ours and any(families)
+    named = bool(values.get("family") or agent.definition.get("family"))
+    containers = values.get("containerDefinitions")
+    if ours and not named and isinstance(containers, list) and len(containers) > 1:
+        raise PermanentError(
+            f"The kwargs file of {details['flow']['name']!r} has {len(containers)} containers for "
+            "its FargateTaskEnvironment, and no family. Add the family that they are registered in."
+        )
+    return ours and named
 
 
 def render_task_environment(

@@ -19,8 +19,8 @@ from tests.parity.rules.base import (
     repaired,
 )
 
-AGENTS_CONTAINER = frozenset({*legacy_agent.CONTAINER, "command", "image", "name"})
-"""Fields of the flow's container that are not simply the users'."""
+MERGED = frozenset({*legacy_agent.CONTAINER, "image"})
+"""Fields of the flow's container that are more than passed on."""
 
 SPECIAL = frozenset(
     {*ecs_model.OURS, "capacityProviderStrategy", "containerDefinitions", "launchType", "overrides"}
@@ -78,8 +78,9 @@ def _every(case: Case, launch: Launch) -> Launch:
 
 
 def _with_fields(launch: Launch, layer: Layer, fields: Mapping[str, Any]) -> Launch:
-    more = {k: v for k, v in fields.items() if k not in AGENTS_CONTAINER and v not in ([], {})}
+    more = {k: v for k, v in fields.items() if k not in MERGED and v not in ([], {})}
     launch = launch.with_container(**more)
+    launch = launch.with_override(launch.override, name=launch.container["name"])
     image = fields.get("image")
     by_default = str(launch.container["image"] or "").startswith("prefecthq/prefect:")
     if image and (layer.place == "file" or by_default):
