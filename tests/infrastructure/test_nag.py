@@ -10,6 +10,7 @@ from aws_cdk import App, Validations
 from cdk_nag import AwsSolutionsChecks
 
 from infra.stack import AgentStack
+from tests.infrastructure.test_template import GIVEN
 from tests.support.stack_template import OTHER_ROLE, SECRET, config
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -23,6 +24,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "external_kwargs": {"bucket": "team-kwargs"},
     },
     "no external kwargs": {"external_kwargs": {"enabled": False}},
+    "Prefect 1 with a URL": {
+        "agent": {"url": True, "labels": ["prod"]},
+        "prefect": {"version": 1, "api_url": "https://prefect.example.com"},
+    },
+    "tasks in another account": {
+        "aws": {"role_arn": "arn:aws:iam::210987654321:role/tasks"},
+        "ecs": {"kwargs": GIVEN},
+    },
 }
 
 
