@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -271,7 +272,7 @@ def load(
     try:
         config = AgentConfig.model_validate(raw)
         if config.prefect.version == 1:
-            config = with_environment(config, model, environ)
+            config = with_environment(config, model, environ, str(path))
         given_kwargs = split_kwargs(config, str(path))
         check_placement(config, given_kwargs, str(path))
     except ValidationError as error:
@@ -311,11 +312,17 @@ def split_kwargs(config: AgentConfig, path: str = "agent.toml") -> Kwargs:
 
 
 def with_environment(
-    config: AgentConfig, model: KwargsModel, environ: Mapping[str, str]
+    config: AgentConfig, model: KwargsModel, environ: Mapping[str, str], path: str
 ) -> AgentConfig:
-    """Return the settings with the environment's kwargs where ``[ecs.kwargs]`` names none."""
+    """Return the settings with the environment's kwargs where ``[ecs.kwargs]`` names none.
+
+    What it takes it names on the standard error: ``group`` may mean something else to this shell.
+    """
     kwargs = model.parsed(config.ecs.kwargs)
     found = fallbacks(kwargs, model, environ)
+    if found:
+        names = ", ".join(sorted(found))
+        print(f"{path}: ecs.kwargs: {names}: taken from the environment", file=sys.stderr)
     ecs = config.ecs.model_copy(update={"kwargs": {**kwargs, **found}})
     return config.model_copy(update={"ecs": ecs})
 

@@ -77,6 +77,5 @@ def fallbacks(
             given = model.parsed({"containerDefinitions": [{field: environ[name]}]})
             model.split(given, f"environment variable {name}")
             container |= given["containerDefinitions"][0]
-    if container:
-        found["containerDefinitions"] = [container]
+            found["containerDefinitions"] = [container]
     return found

@@ -227,6 +227,7 @@ def test_a_failure_of_run_task_that_stays_is_told_at_once(world1: World1) -> Non
     ("code", "message"),
     [
         ("ThrottlingException", "Rate exceeded"),
+        ("ThrottlingException", "Slow down."),
         ("ServerException", "Service Unavailable"),
         ("ClientException", "Capacity is unavailable at this time. Please try again later"),
         ("InvalidParameterException", "You've reached the limit on the number of tasks"),

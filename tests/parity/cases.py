@@ -94,6 +94,7 @@ class Case:
         return (
             self.options.get("region_name")
             or self.env.get("REGION_NAME")
+            or (self.options.get("botocore_config") or {}).get("region_name")
             or self.env.get("AWS_DEFAULT_REGION")
             or "us-east-1"
         )
@@ -165,7 +166,12 @@ class Config:
 
     @property
     def api(self) -> str:
-        return self.env.get("PREFECT__CLOUD__API") or "https://api.prefect.io"
+        if self.backend != "server":
+            return self.env.get("PREFECT__CLOUD__API") or "https://api.prefect.io"
+        host = self.env.get("PREFECT__SERVER__HOST") or "http://localhost"
+        port = self.env.get("PREFECT__SERVER__PORT") or "4200"
+        endpoint = self.env.get("PREFECT__SERVER__ENDPOINT") or f"{host}:{port}"
+        return self.env.get("PREFECT__CLOUD__API") or endpoint
 
     @property
     def level(self) -> str:

@@ -220,7 +220,7 @@ def _validation(case: Case) -> Launch:
         looks=(),
         definition=by_operation.get("RegisterTaskDefinition", model.register),
         registrations=1,
-        request=by_operation.get("RunTask", model.run),
+        request=by_operation.get("RunTask", {**model.run, "overrides": {"containerOverrides": []}}),
         starts="RunTask" in by_operation,
         outcome="failed" if step["error"] else "launched",
         error=step["error"],

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from slugify import slugify
 
 from tests.parity.cases import Case
-from tests.parity.ecs_model import literal
+from tests.parity.ecs_model import literal, structure
 
 DEFINITION = (
     *("taskRoleArn", "executionRoleArn", "networkMode", "volumes", "placementConstraints"),
@@ -66,7 +66,7 @@ def _agent(case: Case, run: Mapping[str, Any]) -> Calls:
         family = slugify(flow["name"])
         tags = definition.get("tags")
         definition["tags"] = _with_flow_tags(tags if isinstance(tags, list) else [], flow)
-    base = _static_variables(case)
+    base = static_variables(case)
     names = {entry["name"] for entry in base}
     users = [e for e in container.get("environment") or [] if e.get("name") not in names]
     fields = {k: container[k] for k in CONTAINER if k != "environment" and container.get(k)}
@@ -154,7 +154,8 @@ def _with_flow_tags(tags: list[dict[str, str]], flow: Mapping[str, Any]) -> list
     return [*kept, *({"key": k, "value": v} for k, v in ours.items() if k not in given)]
 
 
-def _static_variables(case: Case) -> list[dict[str, str]]:
+def static_variables(case: Case) -> list[dict[str, str]]:
+    """Return the variables that no container definition replaces, the agent's own last."""
     config, options = case.config, case.options
     silent = options.get("no_cloud_logs")
     logs = str(config.send_logs if silent is None else not silent).lower()
@@ -216,8 +217,7 @@ def _environment(case: Case, run: Mapping[str, Any]) -> Calls:
     }
     ours = [{"name": name, "value": value} for name, value in variables.items()]
     containers = kwargs.get("containerDefinitions") or [{}]
-    if isinstance(containers, str):
-        containers = literal(containers)
+    containers = structure(containers)
     made = [{**c, "environment": [*(c.get("environment") or []), *ours]} for c in containers]
     metadata = run["flow"]["environment"]["metadata"]
     named = metadata.get("image") or docker_image(run["flow"])

@@ -78,8 +78,7 @@ def migrate(case: Case) -> Migration:
         agent["labels"], agent["env"] = [], {}
         bucket = ENVIRONMENT_BUCKET
         external = {"enabled": True, "bucket": bucket, "prefix": ENVIRONMENT_PREFIX}
-        key = f"{ENVIRONMENT_PREFIX}/{slugify(case.input['flow']['name'])}/{FLOW_ID[:8]}.json"
-        own[bucket, key] = json.dumps(case.kwargs).encode()
+        own[environment_key(case)] = json.dumps(case.kwargs).encode()
     else:
         ecs |= {
             "launch_type": options.get("launch_type", "FARGATE") or "",
@@ -105,6 +104,12 @@ def migrate(case: Case) -> Migration:
         bucket=named if external["enabled"] else None,
         objects=own,
     )
+
+
+def environment_key(case: Case) -> tuple[str, str]:
+    """Name the object that holds a task environment's parameters."""
+    parts = (ENVIRONMENT_PREFIX, slugify(case.input["flow"]["name"]), f"{FLOW_ID[:8]}.json")
+    return ENVIRONMENT_BUCKET, "/".join(filter(None, parts))
 
 
 def must_name(case: Case) -> dict[str, Any]:

@@ -224,11 +224,24 @@ class Aws:
                 return _answer_of(fault, operation)
             if operation == "RunTask":
                 return self._run_task(params)
+            if operation == "DescribeTaskDefinition" and ":" not in params["taskDefinition"]:
+                params = {**params, "taskDefinition": self._active(client, original, params)}
             return original(client, operation, params)
 
         with monkeypatch.context() as patched:
             patched.setattr(BaseClient, "_make_api_call", call)
             yield
+
+    def _active(self, client: Any, call: Any, params: Any) -> str:
+        """Return a family's latest active revision; moto describes a deregistered one as well."""
+        family = params["taskDefinition"]
+        asked = {"familyPrefix": family, "status": "ACTIVE"}
+        arns = call(client, "ListTaskDefinitions", asked)["taskDefinitionArns"] if family else []
+        own = [arn for arn in arns if arn.rpartition("/")[2].rpartition(":")[0] == family]
+        if not own:
+            message = "Unable to describe task definition."
+            raise _error("DescribeTaskDefinition", "ClientException", message)
+        return max(own, key=lambda arn: int(arn.rpartition(":")[2]))
 
     def _strikes(self, fault: Any) -> bool:
         count = self._count[fault["operation"]]

@@ -26,6 +26,12 @@ def default_session() -> boto3.Session:
 
 
 @cache
+def moto(service: str) -> Any:
+    """Return the tests' own client of the AWS in this process."""
+    return default_session().client(service)
+
+
+@cache
 def kwargs_model() -> KwargsModel:
     """Return the model of ECS's kwargs, read once a process for it is large."""
     return KwargsModel(client("ecs"))

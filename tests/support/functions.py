@@ -15,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import boto3
 import pytest
 import urllib3
 
@@ -23,7 +22,7 @@ from fargate_agent import dispatch, poll, settings, watch
 from fargate_agent.external_kwargs import external_key
 from fargate_agent.profiles import work_pool
 from infra.config import AgentConfig, runtime_settings
-from tests.support import moto_ecs
+from tests.support import aws, moto_ecs
 from tests.support.aws_faults import AwsFaults
 from tests.support.iam import Judge, requests
 from tests.support.recorder import Recorder
@@ -59,10 +58,10 @@ class Functions:
         self._make_queues()
         self.bucket = self.environment["dispatch"].get("KWARGS_BUCKET")
         if self.bucket:
-            boto3.client("s3").create_bucket(Bucket=self.bucket)
+            aws.moto("s3").create_bucket(Bucket=self.bucket)
         kwargs = json.loads(self.environment["dispatch"]["STACK_KWARGS"])
         self.cluster = config.ecs.kwargs.get("cluster") or kwargs["cluster"]
-        boto3.client("ecs").create_cluster(clusterName=self.cluster.rpartition("/")[2])
+        aws.moto("ecs").create_cluster(clusterName=self.cluster.rpartition("/")[2])
         monkeypatch.setattr(settings, "SETTINGS_FILE", tmp_path / "settings.json")
         self.prefect_calls: list[tuple[str, str]] = []
         self._count_calls(monkeypatch, config.prefect.api_url)
@@ -79,7 +78,7 @@ class Functions:
         return self.deployed.environment(name) if "Environment" in resource["Properties"] else {}
 
     def _make_queues(self) -> None:
-        sqs = boto3.client("sqs")
+        sqs = aws.moto("sqs")
         for id, queue in of_type(self.deployed.template, "AWS::SQS::Queue").items():
             fifo = queue["Properties"].get("FifoQueue")
             url = self.deployed.resolve({"Ref": id})
@@ -156,7 +155,7 @@ class Functions:
         with self.inside("dispatch"):
             answer = dispatch.handler({"Records": records}, CONTEXT)  # type: ignore[arg-type]
         failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
-        sqs, queue = boto3.client("sqs"), self.runs_queue
+        sqs, queue = aws.moto("sqs"), self.runs_queue
         for record in records:
             if record["messageId"] not in failed:
                 sqs.delete_message(QueueUrl=queue, ReceiptHandle=record["receiptHandle"])
@@ -164,7 +163,7 @@ class Functions:
 
     def receive(self) -> list[dict[str, Any]]:
         """Receive from the runs queue, as Lambda's event source mapping hands it on."""
-        answer = boto3.client("sqs").receive_message(
+        answer = aws.moto("sqs").receive_message(
             QueueUrl=self.runs_queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
         )
         return [
@@ -181,7 +180,7 @@ class Functions:
     def unacknowledged(self) -> int:
         """Count the messages of the runs queue, those that are hidden too."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        answer = boto3.client("sqs").get_queue_attributes(
+        answer = aws.moto("sqs").get_queue_attributes(
             QueueUrl=self.runs_queue, AttributeNames=names
         )
         return sum(int(answer["Attributes"][name]) for name in names)
@@ -204,7 +203,7 @@ class Functions:
 
     def tasks(self) -> list[dict[str, Any]]:
         """Describe every task of the cluster."""
-        ecs = boto3.client("ecs")
+        ecs = aws.moto("ecs")
         arns = ecs.list_tasks(cluster=self.cluster)["taskArns"]
         if not arns:
             return []
@@ -212,7 +211,7 @@ class Functions:
 
     def definition(self, arn: str) -> dict[str, Any]:
         """Describe a task definition."""
-        answer = boto3.client("ecs").describe_task_definition(taskDefinition=arn, include=["TAGS"])
+        answer = aws.moto("ecs").describe_task_definition(taskDefinition=arn, include=["TAGS"])
         return {**answer["taskDefinition"], "tags": answer.get("tags", [])}
 
     def put_file(self, flow_name: str, flow_id: str, body: Any) -> str:
@@ -220,7 +219,7 @@ class Functions:
         key = external_key("kwargs", flow_name, flow_id)
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         assert self.bucket
-        boto3.client("s3").put_object(Bucket=self.bucket, Key=key, Body=data)
+        aws.moto("s3").put_object(Bucket=self.bucket, Key=key, Body=data)
         return f"s3://{self.bucket}/{key}"
 
     # -- what every test ends with
@@ -241,7 +240,7 @@ def older(record: dict[str, Any], seconds: float = 120) -> None:
 
 def _network(template: Mapping[str, Any]) -> dict[str, str]:
     """Make the VPC's parts, whose ids AWS chooses; return them by logical id."""
-    ec2 = boto3.client("ec2")
+    ec2 = aws.moto("ec2")
     made: dict[str, str] = {}
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})

@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from fargate_agent import dispatch, poll
 from fargate_agent.orchestrators.http import Patience
 from fargate_agent.task_definitions import TaskDefinitions
 from infra.config import AgentConfig
-from tests.support import stack_template
+from tests.support import aws, stack_template
 from tests.support.functions import CONTEXT, Functions
 from tests.support.prefect1_schema import Row
 from tests.support.prefect1_server import Prefect1Server
@@ -120,7 +119,7 @@ class World1(Functions):
 
     def revisions(self, family: str) -> list[str]:
         """Return the ARNs of a family's active revisions, the oldest first."""
-        ecs = boto3.client("ecs")
+        ecs = aws.moto("ecs")
         return list(ecs.list_task_definitions(familyPrefix=family)["taskDefinitionArns"])
 
     def params(self, operation: str) -> list[dict[str, Any]]:

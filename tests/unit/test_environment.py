@@ -164,3 +164,16 @@ def test_with_prefect_3_the_environment_means_nothing(tmp_path: Any):
     path.write_text("[prefect]\napi_url = 'https://h/api'\nwork_pool = 'p'\n")
 
     assert load(path, {}, {"cpu": "512", "count": "3"}).ecs.kwargs == {}
+
+
+def test_what_the_environment_gives_is_named(tmp_path: Any, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "agent.toml"
+    path.write_text(
+        f"{PREFECT_1}[ecs.kwargs]\ncpu = 256\ncontainerDefinitions = [{{image = 'x'}}]\n"
+    )
+
+    load(path, {}, {"cpu": "512", "group": "users"})
+    assert capsys.readouterr().err == f"{path}: ecs.kwargs: group: taken from the environment\n"
+
+    load(path, {}, {"cpu": "512"})
+    assert capsys.readouterr().err == ""

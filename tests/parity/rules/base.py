@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,29 @@ from typing import Any
 from tests.parity import ecs_model, legacy_agent
 from tests.parity.cases import Case
 from tests.parity.expectation import Expected, Launch
+
+
+class Matching:
+    """Stands for a text of which only the form can be expected; equal to each of that form.
+
+    Parameters
+    ----------
+    name
+        What it is, for people.
+    """
+
+    def __init__(self, name: str, matches: Callable[[str], bool]) -> None:
+        self._name = name
+        self._matches = matches
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, str) and self._matches(other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<{self._name}>"
+
 
 Change = Callable[[Case, Launch], Launch]
 
@@ -77,12 +101,14 @@ def of_environment(case: Case) -> bool:
 class Layer:
     """Kwargs of one source, as they are written.
 
-    ``place`` is ``toml`` (with what the environment adds), ``run`` or ``file``.
+    ``place`` is ``toml`` (with what the environment adds), ``run`` or ``file``; a file is
+    ``ambiguous`` that has a key twice.
     """
 
     place: str
     kwargs: Mapping[str, Any]
     several: bool = False
+    ambiguous: bool = False
 
 
 def layers(case: Case, run: Mapping[str, Any]) -> Iterator[Layer]:
@@ -99,7 +125,20 @@ def layers(case: Case, run: Mapping[str, Any]) -> Iterator[Layer]:
         yield Layer("run", config.get("run_task_kwargs") or {})
     key = legacy_agent.external_key(case, run)
     if key:
-        yield Layer("file", legacy_agent.object_of(case, key))
+        kwargs = legacy_agent.object_of(case, key)
+        text = (case.input.get("s3_objects") or {}).get("/".join(key))
+        yield Layer("file", kwargs, ambiguous=bool(kwargs) and _has_a_key_twice(text))
+
+
+def _has_a_key_twice(text: str) -> bool:
+    found = []
+
+    def pairs(held: list[tuple[str, Any]]) -> dict[str, Any]:
+        found.append(len(held) != len(dict(held)))
+        return dict(held)
+
+    json.loads(text.removeprefix("\ufeff"), object_pairs_hook=pairs)
+    return any(found)
 
 
 def settled(case: Case) -> dict[str, Any]:

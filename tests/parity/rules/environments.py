@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from slugify import slugify
-
 from tests.parity import ecs_model
-from tests.parity.cases import FLOW_ID, Case
-from tests.parity.expectation import Call, Launch, describe
-from tests.parity.migration import ENVIRONMENT_BUCKET, ENVIRONMENT_PREFIX
+from tests.parity.cases import Case
+from tests.parity.expectation import Call, Launch, describe, fresh
+from tests.parity.migration import SECRET_ARN, environment_key
 from tests.parity.rules.base import Rule, each, of_environment, repaired
 
 TAGS = {"include": ["TAGS"]}
@@ -20,8 +19,8 @@ TAGS = {"include": ["TAGS"]}
 def _in_s3(case: Case, launch: Launch) -> Launch:
     if not (launch.run["flow"].get("storage") or {}).get("type"):
         return launch  # such a flow cannot be run, whatever its file says
-    key = f"{ENVIRONMENT_PREFIX}/{slugify(launch.run['flow']['name'])}/{FLOW_ID[:8]}.json"
-    return launch.changed(file=Call("s3", "GetObject", {"Bucket": ENVIRONMENT_BUCKET, "Key": key}))
+    bucket, key = environment_key(case)
+    return launch.changed(file=Call("s3", "GetObject", {"Bucket": bucket, "Key": key}))
 
 
 def _once(case: Case, launch: Launch) -> Launch:
@@ -36,11 +35,19 @@ def _once(case: Case, launch: Launch) -> Launch:
 
 def _of_its_family(case: Case, launch: Launch) -> Launch:
     family, named = case.kwargs.get("family"), case.kwargs.get("taskDefinition")
+    if family is None and named is None:
+        return _in_the_agents_container(case, launch)
     if not family or named == family:
         return launch
     if named is not None:
         return launch.without_calls("failed", file=True)
     return repaired(case, launch.with_request(taskDefinition=family))
+
+
+def _in_the_agents_container(case: Case, launch: Launch) -> Launch:
+    """Expect what the agent itself does with a flow of such an environment."""
+    given = {**case.input, "kind": "agent", "agent_kwargs": case.kwargs, "flow_runs": [launch.run]}
+    return fresh(replace(case, input=given), launch.run).changed(file=launch.file)
 
 
 def _of_the_agent(case: Case, launch: Launch) -> Launch:
@@ -52,8 +59,9 @@ def _of_the_agent(case: Case, launch: Launch) -> Launch:
 
 
 def _parsed(case: Case, launch: Launch) -> Launch:
-    parsed = {key: launch.definition[key] for key in launch.definition}
-    definition = ecs_model.parsed(parsed)
+    if isinstance(case.kwargs.get("containerDefinitions"), str) and launch.error:
+        launch = fresh(case, launch.run).changed(file=launch.file)
+    definition = ecs_model.parsed(launch.definition)
     asked = ecs_model.parsed(launch.request)
     return repaired(case, launch.changed(definition=definition, request=asked))
 
@@ -68,9 +76,17 @@ def _compared(case: Case, launch: Launch) -> Launch:
     stopped_by_comparison = (launch.error or {}).get("type") in (None, "KeyError", "ValueError")
     if kept is None or not launch.looks or not stopped_by_comparison or launch.registrations:
         return launch
-    if comparable(launch.definition) != comparable(kept):
+    if comparable(_without_token(launch.definition)) != comparable(_without_token(kept)):
         return launch.without_calls("failed", file=True, looks=1)
     return launch.freed(case)
+
+
+def _without_token(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave the reference to the agent's token out, which the legacy environment had not."""
+    first, *others = definition["containerDefinitions"]
+    ours = {"name": "PREFECT__CLOUD__AUTH_TOKEN", "valueFrom": SECRET_ARN}
+    secrets = [entry for entry in first.get("secrets") or [] if entry != ours]
+    return {**definition, "containerDefinitions": [{**first, "secrets": secrets}, *others]}
 
 
 def _latest(case: Case) -> Mapping[str, Any] | None:
@@ -127,7 +143,8 @@ ENVIRONMENTS = (
     Rule(
         name="taskDefinition is the family",
         why="The task that is run is of the family that is registered; the environment registered "
-        "one and ran another, or failed when taskDefinition was left out. Another name is refused.",
+        "one and ran another, or failed when taskDefinition was left out. Another name is refused; "
+        "with neither the agent's own container is run, which once set the environment up.",
         applies=of_environment,
         expect=each(_of_its_family),
     ),

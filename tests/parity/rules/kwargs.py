@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.parity import ecs_model, legacy_agent
 from tests.parity.cases import Case
-from tests.parity.expectation import Launch
+from tests.parity.expectation import Launch, fresh
 from tests.parity.rules.base import (
     Layer,
     Rule,
@@ -42,6 +42,8 @@ def _as_text(case: Case, launch: Launch) -> Launch:
 
 
 def _json(case: Case, launch: Launch) -> Launch:
+    if (launch.error or {}).get("type") == "JSONDecodeError" and _begins_with_a_mark(case, launch):
+        return fresh(case, launch.run)
     definition = {k: _structure(k, v) for k, v in launch.definition.items()}
     container = {
         key: ecs_model.structure(value) if key in legacy_agent.CONTAINER else value
@@ -50,6 +52,13 @@ def _json(case: Case, launch: Launch) -> Launch:
     definition["containerDefinitions"] = [container]
     asked = {k: _structure(k, v) for k, v in launch.request.items()}
     return repaired(case, launch.changed(definition=definition, request=asked))
+
+
+def _begins_with_a_mark(case: Case, launch: Launch) -> bool:
+    """Tell whether a kwargs file begins with the mark that some editors write."""
+    key = legacy_agent.external_key(case, launch.run)
+    content = (case.input.get("s3_objects") or {}).get("/".join(key or ()), "")
+    return isinstance(content, str) and content.startswith("\ufeff")
 
 
 def _structure(key: str, value: Any) -> Any:
@@ -73,12 +82,14 @@ def _every(case: Case, launch: Launch) -> Launch:
                 launch = launch.with_request(**{key: value})
         launch = _placed(case, _overridden(launch, given), given)
         if not case.is_environment:
-            launch = _with_fields(launch, layer, container_of(given))
+            launch = _with_fields(case, launch, layer, container_of(given))
     return launch
 
 
-def _with_fields(launch: Launch, layer: Layer, fields: Mapping[str, Any]) -> Launch:
+def _with_fields(case: Case, launch: Launch, layer: Layer, fields: Mapping[str, Any]) -> Launch:
     more = {k: v for k, v in fields.items() if k not in MERGED and v not in ([], {})}
+    if case.validates:  # by a container that is no flow's
+        return launch.with_container(**{**more, **launch.container})
     launch = launch.with_container(**more)
     launch = launch.with_override(launch.override, name=launch.container["name"])
     image = fields.get("image")
@@ -117,12 +128,14 @@ def _overridden(launch: Launch, given: Mapping[str, Any]) -> Launch:
     return launch.with_request(overrides={**asked, "containerOverrides": [ours, *others]})
 
 
-def _size(_: Case, launch: Launch) -> Launch:
+def _size(case: Case, launch: Launch) -> Launch:
     if "FARGATE" not in launch.definition.get("requiresCompatibilities", []):
         return launch
-    return launch.with_definition(
-        cpu=launch.definition.get("cpu") or "1024", memory=launch.definition.get("memory") or "2048"
-    )
+    cpu, memory = (launch.definition.get(size) for size in ("cpu", "memory"))
+    sized = launch.with_definition(cpu=cpu or "1024", memory=memory or "2048")
+    told = (launch.error or {}).get("message", "")
+    refused = "RegisterTaskDefinition" in told and not (cpu and memory)
+    return sized.freed(case) if refused and not case.fault("RegisterTaskDefinition") else sized
 
 
 KWARGS = (
@@ -135,8 +148,9 @@ KWARGS = (
     ),
     Rule(
         name="JSON text",
-        why="What is no text for ECS may be written as JSON as well as a Python literal; the "
-        "legacy agent sent JSON to ECS as it was.",
+        why="What is no text for ECS may be written as JSON as well as a Python literal, and a "
+        "kwargs file may begin with a byte order mark; the legacy agent sent JSON to ECS as it "
+        "was.",
         applies=of_agent,
         expect=each(_json),
     ),

@@ -9,7 +9,7 @@ from tests.parity import legacy_agent
 from tests.parity.cases import Case
 from tests.parity.expectation import REFUSED, Expected, Launch, fresh
 from tests.parity.migration import STACK_BUCKET, must_name
-from tests.parity.rules.base import Rule, always, each, of_agent, of_flows
+from tests.parity.rules.base import Rule, always, each, of_agent, of_runs
 
 LAUNCH_TYPES = ("FARGATE", "FARGATE_SPOT", "EC2", "EXTERNAL", "")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -64,12 +64,35 @@ def _without_nulls(case: Case, expected: Expected) -> Expected:
 
 
 def _tidy(case: Case, launch: Launch) -> Launch:
+    launch = _with_tidy_address(case, launch)
+    if case.is_environment:
+        return launch
     launch = _with_tidy_key(case, launch)
     error = (launch.error or {}).get("type")
     version = launch.run["flow"].get("core_version") or "0"
     if error == "TypeError" and not launch.looks and not re.match(r"\d", version):
         return launch.freed(case)
     return launch
+
+
+def _with_tidy_address(case: Case, launch: Launch) -> Launch:
+    """Drop slashes at the end of the API's address, in every container."""
+    api = case.config.api
+    tidy = {api: api.rstrip("/"), f"{api}/graphql": f"{api.rstrip('/')}/graphql"}
+    if api == tidy[api]:
+        return launch
+    names = ("PREFECT__CLOUD__API", "PREFECT__CLOUD__GRAPHQL")
+    containers = [
+        {
+            **container,
+            "environment": [
+                {**e, "value": tidy.get(e["value"], e["value"])} if e["name"] in names else e
+                for e in container["environment"]
+            ],
+        }
+        for container in launch.definition["containerDefinitions"]
+    ]
+    return launch.with_definition(containerDefinitions=containers)
 
 
 def _with_tidy_key(case: Case, launch: Launch) -> Launch:
@@ -118,10 +141,10 @@ OPTIONS = (
     ),
     Rule(
         name="tidy prefix",
-        why="Slashes at the ends of the kwargs files' prefix mean nothing, no prefix means the "
-        "bucket's root and no bucket the stack's own; a core version that is no number is a recent "
-        "one. The legacy agent looked past the file or crashed.",
-        applies=of_flows,
+        why="Slashes at the ends of the kwargs files' prefix, or of the API's address, mean "
+        "nothing; no prefix means the bucket's root, no bucket the stack's own; a core version "
+        "that is no number is a recent one. The legacy agent looked past the file or crashed.",
+        applies=of_runs,
         expect=each(_tidy),
     ),
 )

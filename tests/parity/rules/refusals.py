@@ -39,10 +39,21 @@ def _alone(launch: Launch) -> Launch:
     return launch.with_request(count=..., **({} if ours else {"startedBy": ...}))
 
 
+def _checked(case: Case, expected: Expected) -> Expected:
+    return _refusing(_is_wrong)(case, expected.each(_of_known_types))
+
+
+def _of_known_types(launch: Launch) -> Launch:
+    """Refuse a flow whose storage or environment the legacy agent could not load either."""
+    unknown = (launch.error or {}).get("type") == "ValidationError"
+    return launch.without_calls("failed") if unknown else launch
+
+
 def _is_wrong(layer: Layer) -> bool:
     roles = [layer.kwargs.get(key) for key in ("executionRoleArn", "taskRoleArn")]
     short = layer.place == "toml" and any(r and not str(r).startswith("arn:") for r in roles)
-    return short or bool(ecs_model.wrong(layer.kwargs, several=layer.several))
+    wrong = ecs_model.wrong(layer.kwargs, several=layer.several)
+    return short or layer.ambiguous or bool(wrong)
 
 
 REFUSALS = (
@@ -64,8 +75,9 @@ REFUSALS = (
         name="checked before any call",
         why="Values that botocore's own model refuses stop cdk synth, or the run before its first "
         "call of ECS; the legacy agent failed half-way, often with a definition registered. "
-        "A role is named by its ARN in agent.toml, for the agent may pass just that one.",
+        "A role is named by its ARN in agent.toml, for the agent may pass just that one; a key is "
+        "written once in a kwargs file.",
         applies=always,
-        expect=_refusing(_is_wrong),
+        expect=_checked,
     ),
 )

@@ -9,12 +9,14 @@ from tests.parity import ecs_model, legacy_agent
 from tests.parity.cases import Case
 from tests.parity.expectation import Call, Launch
 from tests.parity.rules.base import (
+    Matching,
     Rule,
     container_of,
     each,
     layers,
     of_agent,
     of_validation,
+    repaired,
 )
 
 OVERRIDES = {
@@ -33,9 +35,18 @@ def _run_config(case: Case, launch: Launch) -> Launch:
         launch = _ecs_run(case, launch, config, file)
     written = {entry.get("name") for entry in container_of(file).get("environment") or []}
     told = {entry["name"] for entry in launch.override}
+    static = {e["name"]: e["value"] for e in legacy_agent.static_variables(case)}
+    own = case.options.get("env_vars") or case.config.env_vars
+    asked = {
+        name: value
+        for name, value in (config.get("env") or {}).items()
+        if name == "PREFECT__LOGGING__LEVEL" or name not in static.keys() - own.keys()
+    }
+    if launch.revision:  # the run's own definition, which knows nothing of this agent
+        asked = {**static, **asked}
     env = [
         {"name": name, "value": str(value)}
-        for name, value in (config.get("env") or {}).items()
+        for name, value in asked.items()
         if value is not None and name not in written | told
     ]
     return launch.with_override([*launch.override, *env])
@@ -69,7 +80,7 @@ def _ecs_run(case: Case, launch: Launch, config: Any, file: Any) -> Launch:
     return launch
 
 
-def _image(_: Case, launch: Launch) -> Launch:
+def _image(case: Case, launch: Launch) -> Launch:
     if launch.container["image"]:
         return launch
     flow, config = launch.run["flow"], launch.run.get("run_config")
@@ -79,7 +90,7 @@ def _image(_: Case, launch: Launch) -> Launch:
         stored = f"prefecthq/prefect:{version}"
     if stored is None:
         return launch.without_calls("failed", file=True)
-    return launch.with_container(image=stored)
+    return repaired(case, launch.with_container(image=stored))
 
 
 def _slug(_: Case, launch: Launch) -> Launch:
@@ -89,20 +100,7 @@ def _slug(_: Case, launch: Launch) -> Launch:
     return launch.with_definition(family=family[:255])
 
 
-class _AnyUuid:
-    """A UUID, whichever."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, str) and bool(UUID(other))
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __repr__(self) -> str:
-        return "<a UUID>"
-
-
-ANY_UUID = _AnyUuid()
+ANY_UUID = Matching("a UUID", lambda value: bool(UUID(value)))
 
 
 def _validation(_: Case, launch: Launch) -> Launch:
@@ -122,8 +120,9 @@ REQUESTS = (
     ),
     Rule(
         name="run configs are followed",
-        why="The size, roles, environment, definition and request of a run config are used; the "
-        "legacy agent looked at its image only.",
+        why="The size, roles, environment, definition and request of a run config are used, but "
+        "for variables by which a flow finds its server; the legacy agent looked at its image "
+        "only.",
         applies=lambda case: any(run.get("run_config") for run in case.flow_runs),
         expect=each(_run_config),
     ),

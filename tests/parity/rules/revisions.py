@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.parity.cases import ACCOUNT, Case
 from tests.parity.expectation import Call, Expected, Launch
-from tests.parity.rules.base import Rule, always, may_call, of_flows
+from tests.parity.rules.base import Matching, Rule, always, may_call, of_flows
 
 TOKEN = "PREFECT__CLOUD__AUTH_TOKEN"
 FLOW_ID, FLOW_VERSION, WHOLE_FLOW_ID = (
@@ -26,20 +26,7 @@ CANDIDATES = 5
 """So many revisions that the tag search found are looked at."""
 
 
-class _AnyToken:
-    """The token of a page, whatever it is."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, str) and bool(other)
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __repr__(self) -> str:
-        return "<a page's token>"
-
-
-ANY_TOKEN = _AnyToken()
+ANY_TOKEN = Matching("a page's token", bool)
 
 
 @dataclass(frozen=True)
@@ -97,7 +84,10 @@ class Registry:
 
     def latest(self, family: str) -> Registered | None:
         """Return what a look for a family finds."""
-        answer = (self.case.fault("DescribeTaskDefinition") or {}).get("response")
+        fault = self.case.fault("DescribeTaskDefinition") or {}
+        if fault.get("error"):  # it says that there is none; the others have been dealt with
+            return None
+        answer = fault.get("response")
         if answer:
             found = {**answer["taskDefinition"], "tags": answer.get("tags")}
             return Registered(found.get("taskDefinitionArn", ""), 0, found)
