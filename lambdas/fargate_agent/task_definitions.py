@@ -241,7 +241,15 @@ class TaskDefinitions:
             TagFilters=[{"Key": key, "Values": [value]}],
             ResourceTypeFilters=["ecs:task-definition"],
         )
-        arns = [item["ResourceARN"] for page in pages for item in page["ResourceTagMappingList"]]
+        try:
+            found = [item for page in pages for item in page["ResourceTagMappingList"]]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "AccessDeniedException":
+                raise
+            # A role of [aws] may lack the right: that costs a revision more, not the run.
+            logger.warning("older revisions are not found: allow tag:GetResources")
+            return []
+        arns = [item["ResourceARN"] for item in found]
         ours = [arn for arn in arns if arn.rpartition("/")[2].rpartition(":")[0] == family]
         return sorted(ours, key=_number, reverse=True)[:MOST_CANDIDATES]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_FILE = Path(__file__).with_name("legacy_cases.json")
+
+FURTHER_FILE = DEFAULT_FILE.with_name("further_cases.json.gz")
+"""Variations of those cases, recorded from the same version of the agent."""
 
 FLOW_ID = "aaaaaaaa-0000-4000-8000-000000000001"
 """Of a task environment's flow, whose id was not recorded: nothing depended on it."""
@@ -209,6 +213,7 @@ def _value(text: str | None, default: Any) -> Any:
 
 
 def load(path: Path) -> list[Case]:
-    """Read a file of cases."""
-    held = json.loads(path.read_text(encoding="utf-8"))
+    """Read a file of cases, compressed or plain."""
+    data = path.read_bytes()
+    held = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
     return [Case(c["id"], c["topic"], c["input"], c["output"]) for c in held["cases"]]

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from tests.parity.cases import load
+from tests.parity.cases import FURTHER_FILE, load
 from tests.parity.comparison import touched
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test of one ``case`` all cases of ``--legacy-cases``."""
-    if "case" in metafunc.fixturenames:
-        cases = load(metafunc.config.getoption("legacy_cases"))
-        metafunc.parametrize("case", cases, ids=[case.id for case in cases])
+    """Give a test of one ``case`` all cases of ``--legacy-cases``, of a ``further_case`` others."""
+    files = {"case": metafunc.config.getoption("legacy_cases"), "further_case": FURTHER_FILE}
+    for name in files.keys() & set(metafunc.fixturenames):
+        cases = load(files[name])
+        metafunc.parametrize(name, cases, ids=[case.id for case in cases])
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

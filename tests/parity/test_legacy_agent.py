@@ -12,6 +12,14 @@ from tests.parity.replay import replay
 
 
 def test_a_recorded_case(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    compare(case, tmp_path, monkeypatch)
+
+
+def test_a_further_case(further_case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    compare(further_case, tmp_path, monkeypatch)
+
+
+def compare(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, _ = expected_of(case)
 
     did = replay(case, tmp_path, monkeypatch)
