@@ -54,6 +54,10 @@ class Revisions:
         """Expect a call of ECS and refuse it."""
         self._calls.add_client_error(method, code, message)
 
+    def refuses_to_search(self, code: str) -> None:
+        """Expect a search by tag and refuse it."""
+        self._searches.add_client_error("get_resources", code)
+
     def knows_no_family(self) -> None:
         """Expect a question for a family and answer as ECS does where there is none."""
         message = "Unable to describe task definition."

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from fargate_agent.errors import PermanentError
 from fargate_agent.runs import RevisionTerms
@@ -64,6 +65,24 @@ def test_older_revisions_are_looked_at_on_every_page_and_the_latest_first():
         aws.describes("etl:10", {HASH_TAG: HASH}, asked=_arn("etl:10"))
 
         assert aws.definitions().ensure(PLAIN).name == "etl:10"
+
+
+def test_without_the_right_to_search_a_new_revision_is_registered():
+    with revisions() as aws:
+        aws.describes("etl:9")
+        aws.refuses_to_search("AccessDeniedException")
+        aws.registers("etl:10", PLAIN, {HASH_TAG: HASH})
+
+        assert aws.definitions().ensure(PLAIN).name == "etl:10"
+
+
+def test_any_other_refusal_of_a_search_is_passed_on():
+    with revisions() as aws:
+        aws.describes("etl:9")
+        aws.refuses_to_search("ThrottledException")
+
+        with pytest.raises(ClientError, match="ThrottledException"):
+            aws.definitions().ensure(PLAIN)
 
 
 def test_revisions_of_other_families_are_left_alone():

@@ -46,6 +46,8 @@ def _look(case: Case, launch: Launch) -> Launch:
         error = (case.fault(look.operation) or {}).get("error")
         if error is None or error["Code"] == "ClientException":
             continue
+        if look.operation == "GetResources" and error["Code"] == "AccessDeniedException":
+            continue  # the right to search may be missing: then one more revision, here as well
         stays = look.service == "ecs" and not _passes(error["Code"], error.get("Message", ""))
         return launch.without_calls("failed" if stays else "retried", file=True, looks=count)
     return launch

@@ -172,6 +172,9 @@ class Finder:
             searched = case.revisions and numbers and int(have) > int(want)
         if not searched:
             return [], None
+        refused = (case.fault("GetResources") or {}).get("error") or {}
+        if refused.get("Code") == "AccessDeniedException":
+            return [_get_resources(key, value)], None
         found = registry.tagged(key, value)
         if not self.search:
             return [_get_resources(key, value)], found[-1] if found else None
