@@ -31,6 +31,8 @@ class Compute(Construct):
         Further secrets that ECS hands to the containers.
     region
         Where the tasks run; None for the stack's own region.
+    role_arn
+        The role by which they are run, in whose account the cluster is.
     in_this_account
         Whether the tasks run in the stack's account. In another everything is given.
     """
@@ -44,10 +46,12 @@ class Compute(Construct):
         container: Mapping[str, Any],
         secret_arns: list[str],
         region: str | None = None,
+        role_arn: str | None = None,
         in_this_account: bool = True,
     ) -> None:
         super().__init__(scope, id)
         self._region = region or Stack.of(self).region
+        self._account = role_arn.split(":")[4] if role_arn else Stack.of(self).account
         self.defaults: dict[str, Any] = {}
         """ECS kwargs that name what was made here."""
         has_logs = "logConfiguration" in container or not in_this_account
@@ -65,12 +69,25 @@ class Compute(Construct):
         if cluster is None or cluster.startswith("arn:"):
             return cluster
         return Stack.of(self).format_arn(
-            service="ecs", resource="cluster", resource_name=cluster, region=self._region
+            service="ecs",
+            resource="cluster",
+            resource_name=cluster,
+            region=self._region,
+            account=self._account,
         )
 
     def _cluster(self) -> str:
         # No VPC of its own: tasks bring theirs, and a cluster costs nothing.
-        cluster = ecs.CfnCluster(self, "Cluster", capacity_providers=["FARGATE", "FARGATE_SPOT"])
+        cluster = ecs.CfnCluster(
+            self,
+            "Cluster",
+            capacity_providers=["FARGATE", "FARGATE_SPOT"],
+            default_capacity_provider_strategy=[
+                ecs.CfnCluster.CapacityProviderStrategyItemProperty(
+                    capacity_provider="FARGATE", weight=1
+                )
+            ],
+        )
         acknowledge(
             cluster, "ECS4", "Container Insights is billed by the task; switch it on at will."
         )
@@ -101,7 +118,7 @@ class Compute(Construct):
     def _execution_role(self, container: Mapping[str, Any], secret_arns: list[str]) -> str:
         role = self._role("ExecutionRole", "Lets ECS pull images, write logs and read the API key")
         repositories = Stack.of(self).format_arn(
-            service="ecr", resource="repository", resource_name="*"
+            service="ecr", resource="repository", resource_name="*", region=self._region
         )
         allow(
             role,
@@ -151,7 +168,10 @@ class Compute(Construct):
         if reference.startswith("arn:"):
             return reference
         return Stack.of(self).format_arn(
-            service="ssm", resource="parameter", resource_name=reference.lstrip("/")
+            service="ssm",
+            resource="parameter",
+            resource_name=reference.lstrip("/"),
+            region=self._region,
         )
 
     def _task_role(self) -> str:
@@ -161,7 +181,12 @@ class Compute(Construct):
 
     def _role(self, id: str, description: str) -> iam.Role:
         stack = Stack.of(self)
-        tasks = stack.format_arn(service="ecs", resource="*", arn_format=ArnFormat.NO_RESOURCE_NAME)
+        tasks = stack.format_arn(
+            service="ecs",
+            resource="*",
+            region=self._region,
+            arn_format=ArnFormat.NO_RESOURCE_NAME,
+        )
         return iam.Role(
             self,
             id,

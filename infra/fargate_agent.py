@@ -96,6 +96,7 @@ class FargateAgent(Construct):
             secret_arns=self._secrets,
             container=self._given.container,
             region=props.config.aws.region,
+            role_arn=props.config.aws.role_arn,
             in_this_account=self._in_this_account(),
         )
         self.dead_letters = queue(self, "DeadLetters", fifo=True)

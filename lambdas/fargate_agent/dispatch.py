@@ -96,7 +96,7 @@ class Deliveries:
 
         Waiting for a slot is no failure, however long: the run is not told.
         """
-        if _receives(record) >= self.max_receives:
+        if _receives(record) >= self.max_receives // 2:  # the rest is for failures of the launch
             logger.info("gives its place back to the poll", flow_run_id=run.id)
             return
         hide(self.sqs, self.queue_url, record, SLOT_SECONDS)

@@ -33,7 +33,7 @@ _HEALTH_CHECK = {"interval": 30, "timeout": 5, "retries": 3}
 _UNITS = {"vcpu": 1024, "gb": 1024}
 
 OWN_TAGS = "fargate-agent/"
-"""Tags of this prefix are the agent's, and no difference."""
+"""Tags of this prefix are the agent's, and no difference; nor are those of AWS itself."""
 
 
 def differences(wanted: Mapping[str, Any], registered: Mapping[str, Any]) -> list[str]:
@@ -100,7 +100,7 @@ def _comparable(
     tags = made.pop("tags", None) or {}
     if not isinstance(tags, Mapping):
         tags = {tag["key"]: tag["value"] for tag in tags}
-    made["tags"] = {key: value for key, value in tags.items() if not key.startswith(OWN_TAGS)}
+    made["tags"] = {k: v for k, v in tags.items() if not k.startswith((OWN_TAGS, "aws:"))}
     made.setdefault("networkMode", "bridge")
     for size in made.keys() & {"cpu", "memory"}:
         made[size] = _size(made[size])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fargate_agent import clients
 from fargate_agent.agent import Agent
-from fargate_agent.errors import NoSlot
+from fargate_agent.errors import NoSlot, PermanentError
 from fargate_agent.external_kwargs import KwargsFiles
 from fargate_agent.kwargs import KwargsModel
 from fargate_agent.observability import logger
@@ -116,7 +116,13 @@ class Launcher:
     def _start(self, run: FlowRun, launch: Launch) -> tuple[Task, Revision]:
         if launch.definition_arn:
             revision = Revision(arn=launch.definition_arn, how="named by the run")
-            return self._run(run, launch, revision), revision
+            try:
+                return self._run(run, launch, revision), revision
+            except InactiveDefinition as error:
+                raise PermanentError(
+                    f"The task definition {revision.arn}, which the run names, is not active. "
+                    "Register it again, or name another."
+                ) from error
         revision = self.definitions.ensure(launch.definition, launch.revision)
         try:
             return self._run(run, launch, revision), revision

@@ -9,12 +9,9 @@ from typing import Any
 
 from fargate_agent.agent import Agent
 from fargate_agent.kwargs import Kwargs
-from fargate_agent.runs import FlowRun
+from fargate_agent.runs import CLAIM_ENV, FlowRun
 
 COMMAND = ["prefect", "flow-run", "execute"]
-
-CLAIM_ENV = "FARGATE_AGENT_CLAIM_ID"
-"""Names the claim a task was started for, in the container and in ECS's events of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ def place(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a definition and a request for ``run_task`` that fit each other and a launch type.
 
-    What either names itself stays. Only Fargate must know a task's size.
+    What either names itself stays. Fargate must know a task's size.
     """
     placed, asked = {"networkMode": "awsvpc", **definition}, asked_launch(request, launch_type)
     chosen = asked.get("launchType") or request.get("launchType") or launch_type
@@ -25,7 +25,7 @@ def place(
         chosen = "FARGATE"
     if chosen:
         placed.setdefault("requiresCompatibilities", [chosen])
-    if "FARGATE" in placed.get("requiresCompatibilities", []):
+    if not chosen or "FARGATE" in placed.get("requiresCompatibilities", []):
         placed["cpu"] = str(placed.get("cpu") or CPU)
         placed["memory"] = str(placed.get("memory") or MEMORY)
     return placed, asked

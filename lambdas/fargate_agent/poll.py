@@ -81,7 +81,12 @@ class Poller:
         horizon = started + timedelta(seconds=interval + MARGIN_SECONDS)
         patience = timedelta(seconds=min(interval, BACKLOG_SECONDS))
         seen: set[str] = set()
+        found, progress = 0, started
         while not self._sweep(horizon, seen) and self.now() - started < patience:
+            if len(seen) > found:
+                found, progress = len(seen), self.now()
+            elif self.now() - progress >= patience / 2:
+                break  # what is in the way waits for longer, as for a slot of a concurrency limit
             self.sleep(1)
         if seen:  # an idle agent writes nothing, for every line is paid for
             logger.info("polled", found=len(seen), horizon=horizon.isoformat())

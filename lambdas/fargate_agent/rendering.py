@@ -12,13 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fargate_agent.agent import Agent
+from fargate_agent.drift import OWN_TAGS
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs, merged
 from fargate_agent.overrides import ContainerNames, make_sizes_numbers, present, render_overrides
 from fargate_agent.placement import place
-from fargate_agent.runs import FlowRun, Launch
+from fargate_agent.runs import FlowRun, Launch, RevisionTerms
 
 CONTAINER_NAME = "prefect"
+
+DEPLOYMENT_ID_TAG = f"{OWN_TAGS}deployment-id"
+"""On a revision, tells whose it is where deployments share a family."""
 MAX_TAGS = 50
 """ECS takes at most this many tags on a resource."""
 
@@ -91,6 +95,10 @@ def render(
             "overrides": render_overrides(run, job, agent, external, names=names, secrets=secrets),
             "tags": _tags(run, agent, job, layers),
         },
+        revision=RevisionTerms(
+            owner={DEPLOYMENT_ID_TAG: run.deployment_id or run.flow_id},
+            credentials=frozenset(agent.secrets),
+        ),
     )
 
 

@@ -9,6 +9,12 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
+CLAIM_ENV = "FARGATE_AGENT_CLAIM_ID"
+"""Names the claim a task was started for, in the container and in ECS's events of it."""
+
+TASK_ENVIRONMENT_CONTAINER = "flow-container"
+"""The container that runs the flow in the task of a Prefect 1 ``FargateTaskEnvironment``."""
+
 _CLAIMS = uuid.UUID("5f0c3a52-98c7-4a0e-9c4e-2b9d5f6f7c11")
 
 

@@ -79,7 +79,7 @@ class Settings:
             A value is of another type than the argument's.
         """
         config = {key: value for key, value in config.items() if value is not None}
-        rest = {key: value for key, value in config.items() if key not in _ARGUMENTS}
+        rest = {k: v for k, v in config.items() if k not in {*_ARGUMENTS, *_OF_THE_DEPLOYMENT}}
         given = {}
         for key in config.keys() & _ARGUMENTS.keys():
             name, kind = _ARGUMENTS[key]
@@ -90,7 +90,9 @@ class Settings:
                 )
             given[name] = config[key]
         if "agent_labels" in given:
-            given["agent_labels"] = tuple(given["agent_labels"])
+            given["agent_labels"] = tuple(map(str, given["agent_labels"]))
+        if "agent_env" in given:
+            given["agent_env"] = {name: str(text) for name, text in given["agent_env"].items()}
         if "send_logs" in given:
             given["send_logs"] = not given["send_logs"]
         return replace(self, **given, ecs_kwargs={**self.ecs_kwargs, **rest})
@@ -105,6 +107,16 @@ _ARGUMENTS = {
     "enable_task_revisions": ("enable_task_revisions", bool),
 }
 """The legacy agent's constructor arguments, by the settings that follow them."""
+
+
+_OF_THE_DEPLOYMENT = frozenset(
+    {
+        *("agent_address", "agent_config_id", "botocore_config", "max_polls", "region_name"),
+        *("aws_access_key_id", "aws_secret_access_key", "aws_session_token"),
+        *("use_external_kwargs", "external_kwargs_s3_bucket", "external_kwargs_s3_key"),
+    }
+)
+"""Others of its arguments, which ``agent.toml`` alone settles, when the agent is deployed."""
 
 
 @cache

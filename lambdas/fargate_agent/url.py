@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 REREAD_SECONDS = 60.0
-"""A secret that does not match is read again at most this often, for it may be rotated."""
+"""The secret is read again after this: it may be rotated, and the old one is worth nothing."""
 
 
 class SharedSecret:
@@ -45,14 +45,10 @@ class SharedSecret:
 
     def matches(self, authorization: str) -> bool:
         """Tell whether a header brings the secret, in a time that does not tell how nearly."""
-        given = authorization.encode()
-        if self._held and hmac.compare_digest(given, self._held):
-            return True
-        if self._clock() - self._read_at < REREAD_SECONDS:
-            return False
-        text = self._secrets().get_secret_value(SecretId=self._arn)["SecretString"]
-        self._held, self._read_at = f"Bearer {text}".encode(), self._clock()
-        return hmac.compare_digest(given, self._held)
+        if self._clock() - self._read_at >= REREAD_SECONDS:
+            text = self._secrets().get_secret_value(SecretId=self._arn)["SecretString"]
+            self._held, self._read_at = f"Bearer {text}".encode(), self._clock()
+        return hmac.compare_digest(authorization.encode(), self._held)
 
 
 def respond(

@@ -20,7 +20,7 @@ from fargate_agent.diagnosis import diagnose
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.states import RunState
-from fargate_agent.overrides import CLAIM_ENV
+from fargate_agent.runs import CLAIM_ENV, TASK_ENVIRONMENT_CONTAINER
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -51,6 +51,8 @@ def conclude(
         others = running_tasks(run_id, detail["clusterArn"]) if running_tasks else []
         if _ended_well(detail) or set(others) - {detail["taskArn"]}:
             return
+    if state.hands_over and _ended_well(detail) and not _ran_the_environment(detail):
+        return
     task_arn = detail["taskArn"]
     if state.type == "CANCELLING":
         prefect.cancelled(run_id, f"The ECS task {task_arn} has stopped.")
@@ -76,6 +78,11 @@ def _concerns(state: RunState, detail: dict[str, Any]) -> bool:
 def _ended_well(detail: dict[str, Any]) -> bool:
     codes = [container.get("exitCode") for container in detail.get("containers", [])]
     return bool(codes) and all(code == 0 for code in codes)
+
+
+def _ran_the_environment(detail: dict[str, Any]) -> bool:
+    """Tell a task environment's own task from one that only starts it."""
+    return any(c["name"] == TASK_ENVIRONMENT_CONTAINER for c in detail.get("containers", []))
 
 
 def _claim_id(detail: dict[str, Any]) -> str | None:

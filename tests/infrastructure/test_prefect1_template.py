@@ -116,3 +116,33 @@ def test_for_tasks_on_the_hosts_network_no_vpc_is_made() -> None:
 
 def _listed(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]
+
+
+def test_in_another_region_the_stacks_roles_are_for_that_region() -> None:
+    kwargs = {
+        "cluster": "shared",
+        "networkConfiguration": GIVEN["networkConfiguration"],
+        "containerDefinitions": [{"secrets": [{"name": "A", "valueFrom": "/a"}]}],
+    }
+    stack = deployed(aws={"region": "eu-west-1"}, ecs={"kwargs": kwargs})
+    roles = of_type(stack.template, "AWS::IAM::Role")
+    (execution,) = [id for id in roles if "ExecutionRole" in id]
+    trust = str(stack.resolve(roles[execution]["Properties"]["AssumeRolePolicyDocument"]))
+    assert ":ecs:eu-west-1:123456789012:*" in trust
+    granted = str(stack.role_statements(execution))
+    assert ":ecr:eu-west-1:" in granted
+    assert ":ssm:eu-west-1:" in granted
+
+
+def test_a_clusters_name_is_of_the_account_whose_role_runs_the_tasks() -> None:
+    stack = deployed(aws={"role_arn": ROLE}, ecs={"kwargs": {**GIVEN, "cluster": "shared"}})
+    (rule,) = of_type(stack.template, "AWS::Events::Rule").values()
+    (cluster,) = stack.resolve(rule["Properties"]["EventPattern"]["detail"]["clusterArn"])
+    assert cluster.endswith(":210987654321:cluster/shared")
+
+
+def test_the_stacks_cluster_runs_on_fargate_what_names_no_launch_type() -> None:
+    (cluster,) = of_type(deployed().template, "AWS::ECS::Cluster").values()
+    assert cluster["Properties"]["DefaultCapacityProviderStrategy"] == [
+        {"CapacityProvider": "FARGATE", "Weight": 1}
+    ]

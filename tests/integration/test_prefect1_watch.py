@@ -150,3 +150,27 @@ def test_a_task_of_another_program_is_left_alone(world1: World1, task: dict[str,
     world1.stopped({**task, "startedBy": "9b2d7a3e-0000-4000-8000-000000000000"}, **KILLED)
 
     assert world1.states(task["startedBy"]) == ["Scheduled", "Submitted"]
+
+
+def test_a_container_that_hands_over_to_an_environments_own_task_is_done(world1: World1) -> None:
+    environment = {"type": "FargateTaskEnvironment", "labels": [], "metadata": {}}
+    task = world1.launch(world1.flow(environment=environment))
+
+    world1.stopped(task, **ENDED_WELL)
+    assert world1.state(task["startedBy"]) == "Submitted"
+
+    world1.stopped(task, **KILLED)
+    assert world1.state(task["startedBy"]) == "Failed"
+
+
+def test_an_environments_own_task_that_ends_without_running_the_flow_is_told(
+    world1: World1,
+) -> None:
+    flow = world1.task_environment({"family": "etl", "cpu": "256", "memory": "512"})
+    task = world1.launch(flow)
+
+    world1.stopped(
+        task, **{**ENDED_WELL, "containers": [{"name": "flow-container", "exitCode": 0}]}
+    )
+
+    assert world1.state(task["startedBy"]) == "Failed"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fargate_agent.batches import MessageGroups
-from fargate_agent.dispatch import Deliveries
-from fargate_agent.errors import NotDueYet, PermanentError
+from fargate_agent.dispatch import SLOT_SECONDS, Deliveries
+from fargate_agent.errors import NoSlot, NotDueYet, PermanentError
 from fargate_agent.orchestrators.http import ApiError
 from tests.support.aws import client_error
 from tests.support.fakes import Clock, FakeLauncher, FakePrefect, FakeSqs
@@ -250,3 +250,20 @@ def test_a_server_that_asks_for_time_is_given_it():
         scene.deliver(run_message(flow_run()))
 
     assert scene.hidden == [121]
+
+
+def test_a_run_without_a_slot_is_claimed_again_later_and_told_nothing():
+    scene, run = Scene(NoSlot("full")), flow_run()
+
+    with pytest.raises(NotDueYet):
+        scene.deliver(run_message(run))
+
+    assert (scene.hidden, scene.told) == ([SLOT_SECONDS], [])
+
+
+def test_a_run_that_waits_long_for_a_slot_goes_back_to_the_poll_with_receives_to_spare():
+    scene, run = Scene(NoSlot("full")), flow_run()
+
+    scene.deliver(run_message(run, receives=2))  # of five: acknowledged
+
+    assert (scene.hidden, scene.told) == ([], [])

@@ -362,3 +362,8 @@ def test_no_swap_is_not_the_default_swap():
         return {"family": "etl", "containerDefinitions": [container]}
 
     assert len(differences(swapping({"swappiness": 0}), swapping({}))) == 1
+
+
+def test_tags_of_aws_itself_are_no_difference():
+    tags = {"aws:cloudformation:stack-name": "x"}
+    assert differences({"containerDefinitions": []}, {"tags": tags}) == []

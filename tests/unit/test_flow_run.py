@@ -306,7 +306,8 @@ def test_the_launch_type_is_the_settings(launch_type: str, compatibilities: Any,
 
     assert launch.definition.get("requiresCompatibilities") == compatibilities
     assert {k: v for k, v in launch.request.items() if k != "overrides"} == asked
-    assert ("cpu" in launch.definition) == (compatibilities == ["FARGATE"])
+    sized = launch_type == "" or compatibilities == ["FARGATE"]
+    assert ("cpu" in launch.definition) == sized
 
 
 # -- families and tags -----------------------------------------------------------------------------
@@ -387,12 +388,16 @@ def test_a_users_family_stands_above_both():
 
 def test_a_definition_that_the_run_names_is_run_and_told_what_the_agents_own_would_say():
     asked = details(
-        run_config={"type": "ECSRun", "task_definition_arn": "etl:7", "env": {"A": "1"}}
+        run_config={"type": "ECSRun", "task_definition_arn": "etl:7", "env": {"A": "1"}},
+        storage={"type": "S3"},
     )
 
     launch = flow_run_launch(asked, agent_labels=("etl",))
 
     assert launch.definition_arn == "etl:7"
+    assert launch.request["overrides"]["containerOverrides"][0]["command"][-1] == (
+        "prefect execute flow-run"
+    )
     told = override(launch, "flow")["environment"]
     assert told["PREFECT__CLOUD__API"] == STATIC["PREFECT__CLOUD__API"]
     assert told["PREFECT__CLOUD__AGENT__LABELS"] == "['etl']"

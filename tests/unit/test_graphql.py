@@ -100,8 +100,9 @@ def test_errors_are_told_apart(answer: Answer, kind: type[Exception]):
 
 
 def test_refused_credentials_are_the_users_to_mend_and_the_secret_is_named():
+    refused = errors("Forbidden", code="UNAUTHENTICATED")
     with (
-        api(errors("Forbidden", code="UNAUTHENTICATED")) as (graphql, _),
+        api(refused, refused) as (graphql, _),
         pytest.raises(PermanentError, match=r"prefect\.api_key_secret"),
     ):
         graphql(QUERY)
@@ -167,3 +168,14 @@ def test_no_other_error_is_asked_for_again():
 def test_an_answer_that_says_nothing_is_an_error_worth_another_try(body: str):
     with api(Answer(200, body)) as (graphql, _), pytest.raises(ApiError):
         graphql(QUERY)
+
+
+def test_a_rotated_key_is_read_again_though_the_server_answers_200():
+    keys = {False: "Bearer old", True: "Bearer new"}
+    refused = errors("Forbidden", code="UNAUTHENTICATED")
+    with ScriptedServer(refused, data(hello="hi")) as server:
+        graphql = GraphQL(JsonClient(server.url, lambda refresh: keys[refresh]), "/")
+
+        assert graphql(QUERY) == {"hello": "hi"}
+
+    assert [r.headers["Authorization"] for r in server.requests] == ["Bearer old", "Bearer new"]

@@ -37,7 +37,8 @@ def test_instances_need_no_size(launch_type: str):
 
 
 def test_an_empty_launch_type_leaves_the_choice_to_the_cluster():
-    assert place({}, {}, "") == ({"networkMode": "awsvpc"}, {})
+    sized = {"networkMode": "awsvpc", "cpu": "1024", "memory": "2048"}
+    assert place({}, {}, "") == (sized, {})
 
 
 @pytest.mark.parametrize("launch_type", ["FARGATE", "FARGATE_SPOT", "EC2", "EXTERNAL", ""])

@@ -89,7 +89,7 @@ def test_a_flow_of_an_environment(asked: Any, found: str):
 
 
 def test_a_flow_of_an_environment_that_names_no_image_cannot_run():
-    with pytest.raises(PermanentError, match=r"metadata=\{\"image\".*S3 kwargs file") as refusal:
+    with pytest.raises(PermanentError, match=r"metadata=\{\"image\"") as refusal:
         image(details(name="My run", storage=LOCAL, environment=environment()), DEFAULT)
 
     assert "'Load orders'" in str(refusal.value)

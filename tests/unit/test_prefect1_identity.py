@@ -91,7 +91,12 @@ def test_the_open_source_server_is_asked_for_its_tenant_once_and_gets_no_credent
         for _ in range(2):
             agent.due_runs(NOW)
 
-        assert names(server) == ["tenant", "get_runs_in_queue", "get_runs_in_queue"]
+        assert names(server) == [
+            "tenant",
+            "register_agent",
+            "get_runs_in_queue",
+            "get_runs_in_queue",
+        ]
         assert server.calls[-1].variables["input"]["tenant_id"] == server.tenant_id
         assert {*headers(server, "Authorization"), *headers(server, "X-PREFECT-TENANT-ID")} == {
             None
@@ -153,8 +158,8 @@ def test_a_tenant_of_the_settings_is_asked_for_nowhere():
         agent.due_runs(NOW)
 
         assert agent.tenant_of_key() == server.tenant_id
-        assert names(server) == ["get_runs_in_queue"]
-        assert headers(server, "X-PREFECT-TENANT-ID") == [server.tenant_id]
+        assert names(server) == ["register_agent", "get_runs_in_queue"]
+        assert headers(server, "X-PREFECT-TENANT-ID") == [server.tenant_id] * 2
 
 
 def test_a_server_that_knows_no_keys_may_stand_behind_one():

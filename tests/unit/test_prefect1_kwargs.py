@@ -326,3 +326,50 @@ def test_overrides_go_to_the_flows_container_by_the_name_it_has():
     assert containers(launch)[0]["name"] == "mine"
     assert own_environment(launch, "mine") == {"A": "1"}
     assert len(launch.request["overrides"]["containerOverrides"]) == 1
+
+
+# -- found by a reviewer ---------------------------------------------------------------------------
+
+
+def test_sidecars_of_an_ecs_run_stand_beside_the_flows_container():
+    asked = ecs_run(
+        task_definition={
+            "containerDefinitions": [
+                {"name": "proxy", "image": "proxy:1"},
+                {"name": "flow", "memory": 512},
+            ]
+        }
+    )
+
+    flow, proxy = containers(flow_run_launch(asked))
+
+    assert (flow["name"], flow["memory"]) == ("flow", 512)
+    assert proxy == {"name": "proxy", "image": "proxy:1"}
+
+
+def test_no_run_config_hides_a_flows_server():
+    given = environment(PREFECT__CLOUD__API="http://elsewhere", MINE="1")
+    asked = ecs_run(
+        env={"PREFECT__CLOUD__API": "http://elsewhere"},
+        run_task_kwargs={
+            "overrides": {"containerOverrides": [{"name": "flow", "environment": given}]}
+        },
+    )
+
+    assert own_environment(flow_run_launch(asked)) == {"MINE": "1"}
+
+
+def test_a_file_sizes_a_definition_that_the_run_names_by_overrides():
+    asked = details(
+        run_config={"type": "ECSRun", "task_definition_arn": "etl:7", "cpu": "1024"},
+        storage={"type": "S3"},
+    )
+
+    launch = flow_run_launch(asked, file={"cpu": 4096, "memory": 8192})
+
+    told = launch.request["overrides"]
+    assert (told["cpu"], told["memory"]) == ("4096", "8192")
+
+
+def test_a_flow_that_is_an_image_runs_it_whatever_definition_its_run_names():
+    assert flow_run_launch(ecs_run(task_definition_arn="etl:7")).definition_arn is None

@@ -298,3 +298,10 @@ def test_a_variable_of_the_template_that_is_null_is_left_out():
 
     (flow,) = launch.definition["containerDefinitions"]
     assert flow["environment"] == [{"name": "A", "value": "1"}]
+
+
+def test_a_revision_is_reused_only_with_the_agents_key_and_for_the_same_deployment():
+    terms = rendered(agent=agent(secrets={"PREFECT_API_KEY": KEY_ARN})).revision
+
+    assert terms.credentials == {"PREFECT_API_KEY"}
+    assert terms.owner == {"fargate-agent/deployment-id": "d1d2f3a4-0000-4000-8000-000000000002"}

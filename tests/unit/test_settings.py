@@ -86,3 +86,13 @@ def test_a_value_of_another_type_is_refused_with_the_configurations_id(key: str,
     assert "c1" in str(refusal.value)
     assert key in str(refusal.value)
     assert "hunter2" not in str(refusal.value)
+
+
+def test_what_only_a_deployment_settles_is_left_to_it():
+    config = {"region_name": "eu-west-1", "use_external_kwargs": True, "max_polls": 3}
+    assert settings().with_agent_config(config) == settings()
+
+
+def test_labels_and_variables_are_text():
+    configured = settings().with_agent_config({"labels": [1], "env_vars": {"A": 1}})
+    assert (configured.agent_labels, configured.agent_env) == (("1",), {"A": "1"})

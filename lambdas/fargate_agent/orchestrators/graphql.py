@@ -60,19 +60,23 @@ class GraphQL:
             Any other error, or no answer.
         """
         body = {"query": query, "variables": json.dumps(variables)}
+        refresh = False
         for attempt in range(1, ATTEMPTS + 1):
-            answer = self._post(query, body)
+            answer = self._post(query, body, refresh=refresh)
             errors = answer.get("errors")
             if not errors:
                 return dict(answer["data"])
+            if _unauthenticated(errors) and not refresh:
+                refresh = True  # the key may be rotated; this server answers 200 none the less
+                continue
             if not _worth_asking_again(errors) or attempt == ATTEMPTS:
                 raise _error(query, errors)
             self._sleep(0.3 * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _post(self, query: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _post(self, query: str, body: Mapping[str, Any], *, refresh: bool) -> dict[str, Any]:
         try:
-            answer = self._api.send("POST", self._path, body)
+            answer = self._api.send("POST", self._path, body, refresh=refresh)
         except ApiError as error:
             if error.status == 400 and _no_such_field(str(error)):
                 raise QueryRefused(_shortened(query), 400, str(error)) from error
@@ -91,6 +95,11 @@ def _codes(errors: Sequence[Mapping[str, Any]]) -> set[str]:
     return {(error.get("extensions") or {}).get("code", "") for error in errors}
 
 
+def _unauthenticated(errors: Sequence[Mapping[str, Any]]) -> bool:
+    malformed = any("Malformed Authorization" in str(error.get("message")) for error in errors)
+    return malformed or "UNAUTHENTICATED" in _codes(errors)
+
+
 def _worth_asking_again(errors: Sequence[Mapping[str, Any]]) -> bool:
     return "API_ERROR" in _codes(errors)
 
@@ -102,7 +111,7 @@ def _error(query: str, errors: Sequence[Mapping[str, Any]]) -> Exception:
         return StateRefused(text)
     if "Unable to get flow run concurrency slot" in text:
         return NoConcurrencySlot(text)
-    if "UNAUTHENTICATED" in codes or "Malformed Authorization header" in text:
+    if _unauthenticated(errors):
         return CredentialsRefused(
             f"Prefect refused the agent's credentials: {text}. Check that the secret in "
             "prefect.api_key_secret holds a valid key or runner token."

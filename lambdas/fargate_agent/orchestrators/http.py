@@ -113,8 +113,13 @@ class JsonClient:
         """Send a JSON body. Raises :class:`ApiError` as :meth:`send` does."""
         return self.send("POST", path, body)
 
-    def send(self, method: str, path: str, body: Any = None) -> Any:
+    def send(self, method: str, path: str, body: Any = None, *, refresh: bool = False) -> Any:
         """Make one call and return its decoded answer, or None for an empty one.
+
+        Parameters
+        ----------
+        refresh
+            Read the credentials again first, for the server refused them in words of its own.
 
         Raises
         ------
@@ -124,7 +129,7 @@ class JsonClient:
             The answer is 401, even with a freshly read secret, or 403.
         """
         csrf = self._csrf.headers
-        response = self._request(method, path, body, csrf)
+        response = self._request(method, path, body, csrf, refresh=refresh)
         if response.status == 401:
             response = self._request(method, path, body, csrf, refresh=True)
         if response.status == 403 and b"csrf" in response.data.lower():

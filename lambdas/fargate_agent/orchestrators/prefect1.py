@@ -89,11 +89,17 @@ class Prefect1:
     # -- who the agent is
 
     def settings(self) -> Settings:
-        """Return the settings, with the agent configuration of the server above them."""
+        """Return the settings, with the agent configuration of the server above them.
+
+        The first call makes the agent known: nothing of that must come between the read of a run
+        and its claim.
+        """
         with self._lock:
             if self._configured is None:
                 self._connect()
-                self._configured = self._deployed.with_agent_config(self._agent_config())
+                configured = self._deployed.with_agent_config(self._agent_config())
+                self._register(configured)
+                self._configured = configured
         return self._configured
 
     def tenant_of_key(self) -> str | None:
@@ -135,13 +141,10 @@ class Prefect1:
 
     def heartbeat(self, interval_seconds: int) -> None:
         """Register the agent, once; after that every query for runs shows it online."""
-        self._register()
+        self.settings()
 
-    def _register(self) -> None:
+    def _register(self, settings: Settings) -> None:
         """Get the agent's id, the same for every function: it shows by whom a run was submitted."""
-        if "X-PREFECT-AGENT-ID" in self._api.headers:
-            return
-        settings = self.settings()
         answer = self._graphql(
             "mutation($input: register_agent_input!) { register_agent(input: $input) { id } }",
             {
@@ -225,7 +228,6 @@ class Prefect1:
             return Claim.LOST, "the run was deleted"
         if state is None and not read.awaits(run):
             return Claim.LOST, f"the run is {read.type}"
-        self._register()
         for _ in range(MOST_PROPOSALS):
             try:
                 return self._propose(run, read.details)
@@ -237,9 +239,10 @@ class Prefect1:
                 read = self.run_states([run.id]).get(run.id)
                 if read is None or read.claim_id != run.claim_id:
                     return Claim.LOST, str(error)
-                if read.type == "PENDING":
+                if read.type == "PENDING" and not _due_retries(read.details, self._now()):
                     return Claim.OURS, "Submitted before"
-        raise ApiError("claim", 200, f"{run.id} is refused, though nobody else has claimed it")
+        # What is still refused is somebody else's; the container runs what is ours.
+        return Claim.OURS, "Submitted in part"
 
     def _propose(self, run: FlowRun, details: Mapping[str, Any]) -> tuple[Claim, str]:
         version = details["version"]
@@ -399,16 +402,24 @@ def _run_state(run: dict[str, Any], now: datetime) -> RunState:
     submitted = [t for t in run["task_runs"] if t["serialized_state"].get("type") == "Submitted"]
     claims = [_claim(task) for task in submitted]
     held = _claim(run) or next(filter(None, claims), None)
-    if state in SCHEDULED or (state == "Running" and due and due <= now):
+    if state in SCHEDULED:
         kind = "SCHEDULED"
     elif state == "Submitted" or (state == "Running" and any(claims)):
-        kind = "PENDING"
+        kind = "PENDING"  # the container to come runs all of its due task runs
+    elif state == "Running" and due and due <= now:
+        kind = "SCHEDULED"
     elif state == "Running" and run["task_runs"]:
         kind = "AWAITING_RETRY"  # of a task run, in a container to come
     else:
         kind = state.upper()
+    by_environment = run["run_config"] is None and run["flow"]["environment"] is not None
     return RunState(
-        type=kind, scheduled_time=due, claim_id=held, infrastructure_id=None, details=run
+        type=kind,
+        scheduled_time=due,
+        claim_id=held,
+        infrastructure_id=None,
+        hands_over=by_environment,
+        details=run,
     )
 
 

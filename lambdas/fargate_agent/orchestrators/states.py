@@ -32,6 +32,8 @@ class RunState:
     scheduled_time: datetime | None
     claim_id: str | None
     infrastructure_id: str | None
+    hands_over: bool = False
+    """Its container starts another, which runs the flow, and ends before the run is Running."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """The run as it was read, where reading it is what tells how to launch it."""
 

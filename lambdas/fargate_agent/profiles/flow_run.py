@@ -13,12 +13,11 @@ from fargate_agent.kwargs import Kwargs, merged
 from fargate_agent.placement import place
 from fargate_agent.profiles.prefect1_credentials import credentials, with_credentials
 from fargate_agent.profiles.prefect1_flow import command, image
-from fargate_agent.profiles.prefect1_kwargs import RunConfig, overrides
+from fargate_agent.profiles.prefect1_kwargs import FLOW, RunConfig, overrides
 from fargate_agent.runs import FlowRun, Launch, RevisionTerms
 from fargate_agent.settings import Settings
 from fargate_agent.task_definitions import FLOW_ID_TAG, FLOW_VERSION_TAG
 
-CONTAINER_NAME = "flow"
 LOGGING_LEVEL = "PREFECT__LOGGING__LEVEL"
 
 WHOLE_FLOW_ID_TAG = f"{OWN_TAGS}flow-id"
@@ -51,35 +50,29 @@ def render_flow_run(
     PermanentError
         The flow leaves open which image to run.
     """
+    if (details["flow"].get("storage") or {}).get("type") == "Docker":
+        config = replace(config, definition_arn=None)  # it would run another image than the flow's
     kwargs = merged(agent, config.kwargs, file)
-    flow = details["flow"]
-    request = {**kwargs.request}
-    request.pop("overrides", None)
     default = merged(agent, config.kwargs).container.get("image")
     named = file.container.get("image") or image(details, default)
-    container = _container(settings, named, flow.get("core_version"), kwargs.container, tenant)
-    tags = kwargs.definition.get("tags") or []
-    family = f"prefect-task-{run.flow_id[:8]}"
-    owner = {WHOLE_FLOW_ID_TAG: run.flow_id}
-    if settings.enable_task_revisions:
-        family = slugify(run.flow_name) or family
-        ours = {FLOW_ID_TAG: run.flow_id[:8], FLOW_VERSION_TAG: str(flow["version"])}
-        tags = _tagged(tags, ours)
-        owner |= {FLOW_ID_TAG: run.flow_id[:8]}
-    definition = {**kwargs.definition, "containerDefinitions": [container]}
-    if tags:
-        definition["tags"] = tags
-    definition.setdefault("family", family[:255])
-    definition, request = place(definition, request, settings.launch_type)
+    own_command = command(details["flow"].get("core_version"))
+    container = _container(settings, named, own_command, kwargs.container, tenant)
+    definition, owner = _definition(run, details, settings, kwargs)
+    definition["containerDefinitions"] = [container, *config.sidecars]
+    definition, request = place(definition, kwargs.request, settings.launch_type)
+    told = {"PREFECT__CONTEXT__FLOW_RUN_ID": run.id, "PREFECT__CONTEXT__FLOW_ID": run.flow_id}
     request["overrides"] = overrides(
         run,
         container["name"],
-        {"PREFECT__CONTEXT__FLOW_RUN_ID": run.id, "PREFECT__CONTEXT__FLOW_ID": run.flow_id},
+        told,
         agent=agent,
         config=replace(config, env=_environment_of(config, settings, tenant)),
         file=file,
         secrets=frozenset(entry["name"] for entry in container.get("secrets", [])),
+        reserved=_static_variables(settings, tenant).keys() - {LOGGING_LEVEL},
     )
+    if config.definition_arn:  # which knows nothing of this agent
+        request["overrides"]["containerOverrides"][0].setdefault("command", own_command)
     return Launch(
         definition=definition,
         request=request,
@@ -88,10 +81,29 @@ def render_flow_run(
     )
 
 
+def _definition(
+    run: FlowRun, details: Mapping[str, Any], settings: Settings, kwargs: Kwargs
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the definition without its containers, and the tags that tell whose it is."""
+    tags = kwargs.definition.get("tags") or []
+    family = f"prefect-task-{run.flow_id[:8]}"
+    owner = {WHOLE_FLOW_ID_TAG: run.flow_id}
+    if settings.enable_task_revisions:
+        family = slugify(run.flow_name) or family
+        version = str(details["flow"]["version"])
+        tags = _tagged(tags, {FLOW_ID_TAG: run.flow_id[:8], FLOW_VERSION_TAG: version})
+        owner |= {FLOW_ID_TAG: run.flow_id[:8]}
+    definition = {**kwargs.definition}
+    if tags:
+        definition["tags"] = tags
+    definition.setdefault("family", family[:255])
+    return definition, owner
+
+
 def _container(
     settings: Settings,
     image: str,
-    core_version: str | None,
+    own_command: list[str],
     users: Mapping[str, Any],
     tenant: str | None,
 ) -> dict[str, Any]:
@@ -103,8 +115,8 @@ def _container(
     taken = {entry["name"] for entry in secrets}
     fields = {key: value for key, value in users.items() if value not in (None, [], {})}
     return {
-        "name": CONTAINER_NAME,
-        "command": command(core_version),
+        "name": FLOW,
+        "command": own_command,
         "essential": True,
         **fields,
         "image": image,

@@ -89,7 +89,7 @@ def image(details: Mapping[str, Any], default: str | None) -> str:
             raise PermanentError(
                 f"The flow {flow['name']!r} is not in Docker storage and its environment's "
                 "metadata names no image. Register the flow with "
-                'metadata={"image": "..."}, or name the image in its S3 kwargs file.'
+                'metadata={"image": "..."}.'
             )
         return str(named)
     version = (flow.get("core_version") or "latest").split("+")[0]

@@ -14,10 +14,9 @@ from fargate_agent.placement import asked_launch
 from fargate_agent.profiles.prefect1_credentials import credentials, with_credentials
 from fargate_agent.profiles.prefect1_flow import TASK_ENVIRONMENT, image
 from fargate_agent.profiles.prefect1_kwargs import RunConfig, overrides
-from fargate_agent.runs import FlowRun, Launch, RevisionTerms
+from fargate_agent.runs import TASK_ENVIRONMENT_CONTAINER, FlowRun, Launch, RevisionTerms
 from fargate_agent.settings import Settings
 
-CONTAINER_NAME = "flow-container"
 COMMAND = [
     "/bin/sh",
     "-c",
@@ -84,7 +83,7 @@ def render_task_environment(
     taken = {entry["name"] for entry in secrets}
     flow = {
         **_with_variables(first, settings),
-        "name": CONTAINER_NAME,
+        "name": TASK_ENVIRONMENT_CONTAINER,
         "image": named,
         "command": COMMAND,
     }
@@ -99,7 +98,7 @@ def render_task_environment(
     request.pop("overrides", None)
     request["overrides"] = overrides(
         run,
-        CONTAINER_NAME,
+        TASK_ENVIRONMENT_CONTAINER,
         {"PREFECT__CONTEXT__FLOW_RUN_ID": run.id, "PREFECT__CONTEXT__IMAGE": named},
         agent=agent,
         config=RunConfig(),

@@ -129,7 +129,7 @@ def _overridden(launch: Launch, given: Mapping[str, Any]) -> Launch:
 
 
 def _size(case: Case, launch: Launch) -> Launch:
-    if "FARGATE" not in launch.definition.get("requiresCompatibilities", []):
+    if launch.definition.get("requiresCompatibilities", ["FARGATE"]) != ["FARGATE"]:
         return launch
     cpu, memory = (launch.definition.get(size) for size in ("cpu", "memory"))
     sized = launch.with_definition(cpu=cpu or "1024", memory=memory or "2048")
@@ -163,7 +163,8 @@ KWARGS = (
     ),
     Rule(
         name="size default",
-        why="Fargate refuses a definition without cpu or memory: it gets 1024 and 2048.",
+        why="Fargate, and the cluster's choice, refuse a definition without cpu or memory: it gets "
+        "1024 and 2048.",
         applies=of_agent,
         expect=each(_size),
     ),

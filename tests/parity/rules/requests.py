@@ -75,7 +75,7 @@ def _ecs_run(case: Case, launch: Launch, config: Any, file: Any) -> Launch:
     }
     launch = launch.with_request(overrides={**more, **launch.request["overrides"]})
     arn = config.get("task_definition_arn")
-    if arn:
+    if arn and legacy_agent.docker_image(launch.run["flow"]) is None:
         return launch.changed(looks=(), registrations=0, revision=arn)
     return launch
 
