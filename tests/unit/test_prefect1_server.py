@@ -250,8 +250,9 @@ def test_without_a_slot_later_servers_queue_a_run_until_one_is_free():
         for _ in range(2):  # the second time it stays as it is
             (answer,) = set_state(server, second, SUBMITTED)["states"]
             assert (answer["status"], second["state"], second["version"]) == ("QUEUED", "Queued", 2)
-        assert queue(server, "one", before=due(590)) == []
-        assert queue(server, "one", before=due(700)) == [second["id"]]
+        start = datetime.fromisoformat(second["serialized_state"]["start_time"])
+        assert queue(server, "one", before=start - timedelta(seconds=1)) == []
+        assert queue(server, "one", before=start) == [second["id"]]
 
         server.set_state(first["id"], "Success")
         assert set_state(server, second, SUBMITTED)["states"][0]["status"] == "SUCCESS"
