@@ -42,17 +42,7 @@ def exercised(make_world: Callable[..., World]) -> World:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_all_is_allowed_and_no_grant_goes_unused(exercised: World, function: str) -> None:
-    judge = Judge(exercised.deployed, function)
-    asked = [
-        request
-        for call in exercised.recorder.calls
-        if call.function == function
-        for request in requests(call)
-    ]
-    asked += lambdas_own_requests(exercised, function)
-
-    assert [request for request in asked if not judge.allows(request)] == []
-    assert judge.unused == set()
+    assert_allowed_and_needed(exercised, function)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +74,21 @@ def test_all_is_allowed_and_no_grant_goes_unused(exercised: World, function: str
 )
 def test_dispatch_may_not(exercised: World, request_: Request) -> None:
     assert not Judge(exercised.deployed, "dispatch").allows(request_)
+
+
+def assert_allowed_and_needed(world: Functions, function: str) -> None:
+    """Judge all that a function asked by its role, which must grant no more."""
+    judge = Judge(world.deployed, function)
+    asked = [
+        request
+        for call in world.recorder.calls
+        if call.function == function
+        for request in requests(call)
+    ]
+    asked += lambdas_own_requests(world, function)
+
+    assert [request for request in asked if not judge.allows(request)] == []
+    assert judge.unused == set()
 
 
 def queue_of(world: Functions, function: str) -> str:

@@ -8,9 +8,8 @@ from datetime import timedelta
 import boto3
 import pytest
 
-from tests.integration.test_least_privilege import lambdas_own_requests
+from tests.integration.test_least_privilege import assert_allowed_and_needed
 from tests.support.functions import FUNCTIONS
-from tests.support.iam import Judge, requests
 from tests.support.stack_template import OTHER_ROLE
 from tests.support.world1 import World1
 
@@ -40,14 +39,4 @@ def exercised(make_cloud_world: Callable[..., World1]) -> World1:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_all_is_allowed_and_no_grant_goes_unused(exercised: World1, function: str) -> None:
-    judge = Judge(exercised.deployed, function)
-    asked = [
-        request
-        for call in exercised.recorder.calls
-        if call.function == function
-        for request in requests(call)
-    ]
-    asked += lambdas_own_requests(exercised, function)
-
-    assert [request for request in asked if not judge.allows(request)] == []
-    assert judge.unused == set()
+    assert_allowed_and_needed(exercised, function)
