@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from fargate_agent import dispatch, launcher
+from fargate_agent.orchestrators.prefect1 import RETRY_GRACE
 from fargate_agent.runs import FlowRun, claim_id
 from tests.integration.conftest import TOKEN
 from tests.support.prefect1_server import Prefect1Server
@@ -338,3 +339,19 @@ def test_trying_out_a_bad_configuration_tells_why(world1: World1) -> None:
 
     with pytest.raises(Exception, match="RESOURCE:MEMORY"):
         world1.validate_configuration()
+
+
+def test_a_retry_is_launched_though_its_batch_was_read_a_moment_before_it_came_due(
+    world1: World1,
+) -> None:
+    """A message that was dropped then would be missing for as long as the queue drops repeats."""
+    retried = world1.server.add_run(world1.flow(), state="Running")
+    soon = datetime.now(UTC) + timedelta(milliseconds=300)
+    world1.server.add_task_run(retried, due=soon - RETRY_GRACE)
+    world1.schedule(world1.flow("now"))
+    world1.poll()
+
+    assert world1.deliver() == []
+
+    assert world1.task_of(retried["id"])["lastStatus"]
+    assert len(world1.tasks()) == 2

@@ -215,7 +215,7 @@ class Prefect1:
         runs = self._read(
             f"id: {{ _in: {json.dumps(wanted)} }}", task_runs=f"state: {{ _in: {states} }}"
         )
-        return {run["id"]: _run_state(run, self._now()) for run in runs}
+        return {run["id"]: _run_state(run) for run in runs}
 
     def claim(self, run: FlowRun, state: RunState | None) -> tuple[Claim, str]:
         """Set the run, and its due task runs, to Submitted by the version that was read.
@@ -252,7 +252,7 @@ class Prefect1:
                 outcome = Claim.NO_SLOT if details["state"] == "Queued" else Claim.POSTPONED
                 return outcome, "a concurrency limit is full"
             version += 1
-        for task_run in _due_retries(details, self._now()):
+        for task_run in _due_retries(details, max(self._now(), run.scheduled_time)):
             self._submit_task_run(run, task_run, version)
         return Claim.OURS, "Submitted"
 
@@ -397,7 +397,7 @@ def _flow_run(run: Mapping[str, Any]) -> FlowRun:
     )
 
 
-def _run_state(run: dict[str, Any], now: datetime) -> RunState:
+def _run_state(run: dict[str, Any]) -> RunState:
     state, due = run["state"], _due_time(run)
     submitted = [t for t in run["task_runs"] if t["serialized_state"].get("type") == "Submitted"]
     claims = [_claim(task) for task in submitted]
@@ -406,8 +406,8 @@ def _run_state(run: dict[str, Any], now: datetime) -> RunState:
         kind = "SCHEDULED"
     elif state == "Submitted" or (state == "Running" and any(claims)):
         kind = "PENDING"  # the container to come runs all of its due task runs
-    elif state == "Running" and due and due <= now:
-        kind = "SCHEDULED"
+    elif state == "Running" and due:
+        kind = "SCHEDULED"  # due or not: an answer may be read before, and used after that time
     elif state == "Running" and run["task_runs"]:
         kind = "AWAITING_RETRY"  # of a task run, in a container to come
     else:
