@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from fargate_agent import dispatch, launcher
-from fargate_agent.orchestrators.prefect1 import RETRY_GRACE
+from fargate_agent.orchestrators.prefect1_states import RETRY_GRACE
 from fargate_agent.runs import FlowRun, claim_id
 from tests.integration.conftest import TOKEN
 from tests.support.prefect1_server import Prefect1Server

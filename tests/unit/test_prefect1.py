@@ -9,7 +9,8 @@ import pytest
 
 from fargate_agent.orchestrators import Page
 from fargate_agent.orchestrators.http import ApiError
-from fargate_agent.orchestrators.prefect1 import QUEUE_LIMIT, RETRY_GRACE
+from fargate_agent.orchestrators.prefect1 import QUEUE_LIMIT
+from fargate_agent.orchestrators.prefect1_states import RETRY_GRACE
 from fargate_agent.orchestrators.states import Claim
 from fargate_agent.runs import claim_id
 from fargate_agent.tasks import Task

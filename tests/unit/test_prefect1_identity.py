@@ -9,7 +9,7 @@ import pytest
 
 from fargate_agent.errors import PermanentError
 from fargate_agent.orchestrators.http import ApiError, CredentialsRefused
-from fargate_agent.orchestrators.prefect1 import CORE_VERSION
+from fargate_agent.orchestrators.prefect1_states import CORE_VERSION
 from fargate_agent.orchestrators.states import Claim
 from fargate_agent.tasks import Task
 from tests.support.prefect1_agent import prefect1, run_of

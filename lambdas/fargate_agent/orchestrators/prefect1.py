@@ -7,10 +7,9 @@ server's own rules (github.com/PrefectHQ/server).
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fargate_agent.observability import logger
@@ -22,15 +21,22 @@ from fargate_agent.orchestrators.graphql import (
     StateRefused,
 )
 from fargate_agent.orchestrators.http import ApiError, JsonClient
+from fargate_agent.orchestrators.prefect1_states import (
+    CORE_VERSION,
+    FINISHED,
+    SCHEDULED,
+    due_retries,
+    due_time,
+    flow_run,
+    run_state,
+    serialized_state,
+)
 from fargate_agent.orchestrators.states import Claim, RunState
-from fargate_agent.runs import FlowRun, claim_id, parse_time
+from fargate_agent.runs import FlowRun
 from fargate_agent.settings import Settings
 
 if TYPE_CHECKING:
     from fargate_agent.tasks import Task
-
-CORE_VERSION = "0.15.13"
-"""The version of Prefect whose protocol is spoken."""
 
 AGENT_TYPE = "FargateAgent"
 
@@ -39,14 +45,6 @@ QUEUE_LIMIT = 25
 
 MOST_PROPOSALS = 3
 """A claim is proposed again, with newer versions, where part of it is ours already."""
-
-RETRY_GRACE = timedelta(seconds=3)
-"""A task run to be retried is left to its flow's own process for so long, if that still lives."""
-
-SCHEDULED = ("Scheduled", "Queued", "Resume", "Retrying")
-FINISHED = ("Cancelled", "Failed", "Skipped", "Success", "TimedOut", "ValidationFailed")
-
-_CLAIM = re.compile(r"\(claim ([0-9a-f-]{36})\)")
 
 _FLOW_RUN = """
     id version state serialized_state scheduled_start_time run_config name
@@ -189,7 +187,7 @@ class Prefect1:
             f'{{ state: {{ _eq: "Running" }}, task_runs: {{ {due} }} }}]',
             task_runs=due,
         )
-        found = [_flow_run(run) for run in runs if _due_time(run)]
+        found = [flow_run(run) for run in runs if due_time(run)]
         found.sort(key=lambda run: run.scheduled_time)
         return Page(runs=found, full=len(ids) >= QUEUE_LIMIT)
 
@@ -215,7 +213,7 @@ class Prefect1:
         runs = self._read(
             f"id: {{ _in: {json.dumps(wanted)} }}", task_runs=f"state: {{ _in: {states} }}"
         )
-        return {run["id"]: _run_state(run) for run in runs}
+        return {run["id"]: run_state(run) for run in runs}
 
     def claim(self, run: FlowRun, state: RunState | None) -> tuple[Claim, str]:
         """Set the run, and its due task runs, to Submitted by the version that was read.
@@ -239,7 +237,7 @@ class Prefect1:
                 read = self.run_states([run.id]).get(run.id)
                 if read is None or read.claim_id != run.claim_id:
                     return Claim.LOST, str(error)
-                if read.type == "PENDING" and not _due_retries(read.details, self._now()):
+                if read.type == "PENDING" and not due_retries(read.details, self._now()):
                     return Claim.OURS, "Submitted before"
         # What is still refused is somebody else's; the container runs what is ours.
         return Claim.OURS, "Submitted in part"
@@ -252,12 +250,12 @@ class Prefect1:
                 outcome = Claim.NO_SLOT if details["state"] == "Queued" else Claim.POSTPONED
                 return outcome, "a concurrency limit is full"
             version += 1
-        for task_run in _due_retries(details, max(self._now(), run.scheduled_time)):
+        for task_run in due_retries(details, max(self._now(), run.scheduled_time)):
             self._submit_task_run(run, task_run, version)
         return Claim.OURS, "Submitted"
 
     def _submit(self, run: FlowRun, details: Mapping[str, Any]) -> bool:
-        submitted = _state(
+        submitted = serialized_state(
             "Submitted",
             f"Submitted for execution (claim {run.claim_id})",
             state=details["serialized_state"],
@@ -268,7 +266,7 @@ class Prefect1:
         proposal = {
             "task_run_id": task_run["id"],
             "version": task_run["version"],
-            "state": _state(
+            "state": serialized_state(
                 "Submitted",
                 f"Submitted for execution (claim {run.claim_id})",
                 state=task_run["serialized_state"],
@@ -315,11 +313,11 @@ class Prefect1:
             self._log(flow_run_id, message, "ERROR")
         except Exception:  # the state tells the same
             logger.warning("the run's log line is lost", flow_run_id=flow_run_id, exc_info=True)
-        self._finish(flow_run_id, _state("Failed", message))
+        self._finish(flow_run_id, serialized_state("Failed", message))
 
     def cancelled(self, flow_run_id: str, message: str) -> None:
         """Complete the cancellation of a run whose task is gone."""
-        self._finish(flow_run_id, _state("Cancelled", message))
+        self._finish(flow_run_id, serialized_state("Cancelled", message))
 
     def _finish(self, flow_run_id: str, state: Mapping[str, Any]) -> None:
         read = self.run_states([flow_run_id]).get(flow_run_id)
@@ -346,83 +344,3 @@ class Prefect1:
                 }
             },
         )
-
-
-def _state(type: str, message: str, **more: Any) -> dict[str, Any]:
-    """Write a state as Prefect 1 serializes it."""
-    return {
-        "type": type,
-        "message": message,
-        "context": {},
-        "cached_inputs": {},
-        "_result": {"type": "NoResultType", "__version__": CORE_VERSION},
-        "__version__": CORE_VERSION,
-        **more,
-    }
-
-
-def _start_time(of: Mapping[str, Any]) -> datetime | None:
-    text = of["serialized_state"].get("start_time") or of.get("scheduled_start_time")
-    return parse_time(text) if text else None
-
-
-def _retries(run: Mapping[str, Any]) -> list[datetime]:
-    """Return when the task runs that wait are due, the grace of their own process included."""
-    waiting = [t for t in run["task_runs"] if t["serialized_state"].get("type") in SCHEDULED]
-    return [time + RETRY_GRACE for time in map(_start_time, waiting) if time]
-
-
-def _due_retries(run: Mapping[str, Any], now: datetime) -> list[Mapping[str, Any]]:
-    waiting = [t for t in run["task_runs"] if t["serialized_state"].get("type") in SCHEDULED]
-    return [t for t in waiting if (time := _start_time(t)) and time + RETRY_GRACE <= now]
-
-
-def _due_time(run: Mapping[str, Any]) -> datetime | None:
-    """Return when a run is to be launched: by its own time, or by its earliest retry's."""
-    if run["state"] in SCHEDULED:
-        return _start_time(run) or datetime.fromtimestamp(0, UTC)
-    return min(_retries(run), default=None)
-
-
-def _flow_run(run: Mapping[str, Any]) -> FlowRun:
-    due = _due_time(run)
-    assert due is not None  # the others were left out
-    return FlowRun(
-        id=run["id"],
-        name=run["name"] or "",
-        scheduled_time=due,
-        claim_id=claim_id(run["id"], due),
-        flow_id=run["flow"]["id"],
-        flow_name=run["flow"]["name"],
-    )
-
-
-def _run_state(run: dict[str, Any]) -> RunState:
-    state, due = run["state"], _due_time(run)
-    submitted = [t for t in run["task_runs"] if t["serialized_state"].get("type") == "Submitted"]
-    claims = [_claim(task) for task in submitted]
-    held = _claim(run) or next(filter(None, claims), None)
-    if state in SCHEDULED:
-        kind = "SCHEDULED"
-    elif state == "Submitted" or (state == "Running" and any(claims)):
-        kind = "PENDING"  # the container to come runs all of its due task runs
-    elif state == "Running" and due:
-        kind = "SCHEDULED"  # due or not: an answer may be read before, and used after that time
-    elif state == "Running" and run["task_runs"]:
-        kind = "AWAITING_RETRY"  # of a task run, in a container to come
-    else:
-        kind = state.upper()
-    by_environment = run["run_config"] is None and run["flow"]["environment"] is not None
-    return RunState(
-        type=kind,
-        scheduled_time=due,
-        claim_id=held,
-        infrastructure_id=None,
-        hands_over=by_environment,
-        details=run,
-    )
-
-
-def _claim(of: Mapping[str, Any]) -> str | None:
-    found = _CLAIM.search(of["serialized_state"].get("message") or "")
-    return found[1] if found else None
