@@ -44,8 +44,13 @@ def made_at_start(make: Callable[[], object]) -> None:
 
 
 def ecs(settings: Settings) -> ECSClient:
-    """Make a client of the ECS that runs the tasks; see :class:`TaskClients`."""
-    return TaskClients.from_settings(settings).ecs
+    """Make a client of the ECS that runs the tasks, alone; see :class:`TaskClients`."""
+    client: ECSClient = task_client(settings, secrets_manager)("ecs", config=_tasks(settings))
+    return client
+
+
+def _tasks(settings: Settings) -> Config:
+    return _CONFIG.merge(Config(**settings.aws_botocore))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class TaskClients:
             The secret in ``aws.credentials_secret`` does not hold a key.
         """
         make = task_client(settings, secrets_manager)
-        config = _CONFIG.merge(Config(**settings.aws_botocore))
+        config = _tasks(settings)
         make_s3: Callable[..., Any] = make if settings.kwargs_bucket_is_given else boto3.client
         return cls(
             ecs=make("ecs", config=config),

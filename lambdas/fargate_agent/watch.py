@@ -48,8 +48,10 @@ def conclude(
     if run_id is None or state is None or not _concerns(state, detail):
         return
     if state.type == "RUNNING" and prefect.runs_outlive_containers:
+        if _ended_well(detail):
+            return
         others = running_tasks(run_id, detail["clusterArn"]) if running_tasks else []
-        if _ended_well(detail) or set(others) - {detail["taskArn"]}:
+        if set(others) - {detail["taskArn"]}:
             return
     if state.hands_over and _ended_well(detail) and not _ran_the_environment(detail):
         return

@@ -9,9 +9,10 @@ import struct
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.json_http import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +23,6 @@ class Answer:
     body: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     reset: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the server was asked."""
-
-    method: str
-    path: str
-    headers: Message
-    body: bytes
 
 
 class ScriptedServer:
