@@ -35,6 +35,8 @@ class Compute(Construct):
         The role by which they are run, in whose account the cluster is.
     in_this_account
         Whether the tasks run in the stack's account. In another everything is given.
+    jobs_log_group
+        A log group that tasks may make and write to, where their jobs say so.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class Compute(Construct):
         region: str | None = None,
         role_arn: str | None = None,
         in_this_account: bool = True,
+        jobs_log_group: str | None = None,
     ) -> None:
         super().__init__(scope, id)
+        self._jobs_log_group = jobs_log_group
         self._region = region or Stack.of(self).region
         self._account = role_arn.split(":")[4] if role_arn else Stack.of(self).account
         self.defaults: dict[str, Any] = {}
@@ -139,6 +143,13 @@ class Compute(Construct):
         log_group = self._log_group_arn(container)
         if log_group:
             allow(role, ["logs:CreateLogStream", "logs:PutLogEvents"], [log_group])
+        if self._jobs_log_group:
+            allow(
+                role,
+                ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
+                [self._named_log_group(self._jobs_log_group)],
+                because="Streams are named by the run's container.",
+            )
         references = [entry["valueFrom"] for entry in container.get("secrets", [])]
         # A reference may go on, after the ARN, with a JSON key and a version.
         secrets = [":".join(r.split(":")[:7]) for r in references if ":secretsmanager:" in r]
@@ -155,8 +166,9 @@ class Compute(Construct):
         if self.log_group:
             return self.log_group.log_group_arn
         name = container["logConfiguration"].get("options", {}).get("awslogs-group")
-        if not name:
-            return None
+        return self._named_log_group(name) if name else None
+
+    def _named_log_group(self, name: str) -> str:
         return Stack.of(self).format_arn(
             service="logs",
             resource="log-group",

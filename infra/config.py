@@ -96,13 +96,13 @@ class AgentSection(_Section):
 
 
 ONLY_PREFECT_1 = ("agent_config_id", "backend", "extra_loggers", "logging_level", "tenant_id")
-ONLY_PREFECT_3 = ("auth_string_secret", "work_pool", "work_queues")
+ONLY_WORK_POOLS = ("auth_string_secret", "work_pool", "work_queues")
 
 
 class PrefectSection(_Section):
     """``[prefect]``"""
 
-    version: Literal[1, 3] = 3
+    version: Literal[1, 2, 3] = 3
     api_url: Annotated[str, AfterValidator(_url)]
     api_key_secret: SecretArn | None = None
     auth_string_secret: SecretArn | None = None
@@ -124,22 +124,23 @@ class PrefectSection(_Section):
             )
         return url
 
-    @field_validator(*ONLY_PREFECT_1, *ONLY_PREFECT_3, mode="before")
+    @field_validator(*ONLY_PREFECT_1, *ONLY_WORK_POOLS, mode="before")
     @classmethod
     def _of_this_version(cls, value: Any, info: ValidationInfo) -> Any:
         version = info.data.get("version")
         if value is None:  # the default
             return value
-        if version and info.field_name in (ONLY_PREFECT_3 if version == 1 else ONLY_PREFECT_1):
+        if version and info.field_name in (ONLY_WORK_POOLS if version == 1 else ONLY_PREFECT_1):
+            other = "2 and 3" if version == 1 else "1"
             raise ValueError(
-                f"belongs to Prefect {4 - version}, and prefect.version is {version}: remove it"
+                f"belongs to Prefect {other}, and prefect.version is {version}: remove it"
             )
         return value
 
     @field_validator("work_pool")
     @classmethod
     def _names_a_pool(cls, name: str | None, info: ValidationInfo) -> str | None:
-        if name is None and info.data.get("version") == 3:
+        if name is None and info.data.get("version") in (2, 3):
             raise ValueError("must be set, in the file or with -c prefect.work_pool=VALUE")
         return name
 
@@ -171,6 +172,7 @@ class AwsSection(_Section):
     role_arn: RoleArn | None = None
     region: str | None = Field(None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     botocore: dict[str, Any] = {}
+    assumable_roles: list[RoleArn] = []
 
     @property
     def elsewhere(self) -> bool:
@@ -206,20 +208,17 @@ class AgentConfig(_Section):
     @field_validator("agent")
     @classmethod
     def _labels_are_prefect_1s(cls, agent: AgentSection, info: ValidationInfo) -> AgentSection:
-        if agent.labels and _version(info) == 3:
-            raise ValueError("labels: belongs to Prefect 1; in Prefect 3 a work pool chooses")
+        if agent.labels and _version(info) in (2, 3):
+            raise ValueError("labels: belongs to Prefect 1; since then a work pool chooses")
         return agent
 
     @field_validator("ecs")
     @classmethod
-    def _launches_as_prefect_3_does(cls, ecs: EcsSection, info: ValidationInfo) -> EcsSection:
-        if _version(info) == 3 and ecs.enable_task_revisions:
+    def _launches_work_pools(cls, ecs: EcsSection, info: ValidationInfo) -> EcsSection:
+        if _version(info) in (2, 3) and ecs.enable_task_revisions:
             raise ValueError("enable_task_revisions: belongs to Prefect 1: remove it")
-        if _version(info) == 3 and ecs.launch_type != "FARGATE":
-            raise ValueError(
-                f"launch_type: {ecs.launch_type!r} is not in this version with Prefect 3; "
-                "use FARGATE"
-            )
+        if _version(info) in (2, 3) and not ecs.launch_type:
+            raise ValueError("launch_type: may be empty with Prefect 1 only: name one")
         return ecs
 
 
@@ -297,10 +296,6 @@ def split_kwargs(config: AgentConfig, path: str = "agent.toml") -> Kwargs:
         A key or value is not one of ECS's, by botocore's model of it.
     """
     kwargs = kwargs_model().split(config.ecs.kwargs, f"{path}: ecs.kwargs")
-    if config.prefect.version == 3 and kwargs.request.get("launchType", "FARGATE") != "FARGATE":
-        raise PermanentError(
-            f"{path}: ecs.kwargs: launchType: this version launches on FARGATE. Remove it."
-        )
     for key in ("executionRoleArn", "taskRoleArn"):
         for given in (kwargs.definition, kwargs.request.get("overrides", {})):
             if not given.get(key, "arn:").startswith("arn:"):
@@ -338,7 +333,8 @@ def check_placement(config: AgentConfig, kwargs: Kwargs, path: str = "agent.toml
     wanted: list[str] = []
     if config.aws.elsewhere or config.ecs.launch_type in ("EC2", "EXTERNAL"):
         wanted = ["cluster"]
-        if kwargs.definition.get("networkMode", "awsvpc") == "awsvpc":
+        on_instances = config.prefect.version != 1 and config.ecs.launch_type in ("EC2", "EXTERNAL")
+        if kwargs.definition.get("networkMode", "" if on_instances else "awsvpc") == "awsvpc":
             wanted += ["networkConfiguration"]
     if config.aws.role_arn or config.aws.credentials_secret:
         wanted += ["executionRoleArn", "taskRoleArn"]
@@ -393,10 +389,6 @@ def _refuse_unfinished(raw: Mapping[str, Any], source: str) -> None:
     for key, about in NOT_YET.items():
         if _at(raw, key) is not None:
             raise ConfigError(f"{source}{key}: not in this version ({about}). Remove it.")
-    if str(_at(raw, "prefect.version")) == "2":
-        raise ConfigError(
-            f"{source}prefect.version: this version of the agent serves Prefect 1 and 3."
-        )
 
 
 def _at(raw: Any, key: str) -> Any:

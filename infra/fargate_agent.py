@@ -47,6 +47,9 @@ MAX_RECEIVES = 100
 DISPATCH_CONCURRENCY = 5
 """ECS takes 20 RunTask calls a second; five batches of ten keep it busy and not throttled."""
 
+JOBS_LOG_GROUP = "prefect"
+"""Where ``configure_cloudwatch_logs`` makes a work pool's containers write."""
+
 _SCHEDULE_MINUTES = 1
 
 
@@ -98,6 +101,7 @@ class FargateAgent(Construct):
             region=props.config.aws.region,
             role_arn=props.config.aws.role_arn,
             in_this_account=self._in_this_account(),
+            jobs_log_group=None if props.config.prefect.version == 1 else JOBS_LOG_GROUP,
         )
         self.dead_letters = queue(self, "DeadLetters", fifo=True)
         self.runs_queue = queue(
@@ -226,16 +230,28 @@ class FargateAgent(Construct):
     def _bucket_is_given(self) -> bool:
         return self._config.external_kwargs.bucket is not None
 
-    def _allow_listing_tasks(self, role: iam.IRole) -> None:
-        """Let watch ask whether a Prefect 1 run goes on in another task than the stopped one."""
+    def _allow_cleaning_up(self, role: iam.IRole) -> None:
+        """Let watch deregister what was registered for one run.
+
+        And with Prefect 1 ask whether a run goes on in another task than the stopped one.
+        """
         self._allow_being_elsewhere(role)
-        if self._in_this_account():
+        if not self._in_this_account():
+            return
+        if self._config.prefect.version == 1:
             allow(
                 role,
                 ["ecs:ListTasks"],
                 ["*"],
                 conditions={"ArnEquals": {"ecs:cluster": self._clusters()}},
                 because="Tasks are listed by cluster, which is what is limited.",
+            )
+        else:
+            allow(
+                role,
+                ["ecs:DeregisterTaskDefinition"],
+                ["*"],
+                because="ECS knows no narrower resource for it.",
             )
 
     def _allow_being_elsewhere(self, role: iam.IRole) -> None:
@@ -244,6 +260,8 @@ class FargateAgent(Construct):
             allow(role, ["secretsmanager:GetSecretValue"], [aws.credentials_secret])
         elif aws.role_arn:
             allow(role, ["sts:AssumeRole"], [aws.role_arn])
+        if aws.assumable_roles:
+            allow(role, ["sts:AssumeRole"], aws.assumable_roles)
 
     def _allow_launches(self, role: iam.IRole) -> None:
         """Let dispatch start tasks: by itself, or as whom ``[aws]`` names."""
@@ -260,8 +278,18 @@ class FargateAgent(Construct):
             role,
             clusters=self._clusters(),
             passable_roles=list(dict.fromkeys(roles)),
-            region=self._config.aws.region or Stack.of(self).region,
+            region=self._region(),
         )
+        if self._config.prefect.version != 1:
+            allow(
+                role,
+                ["ec2:DescribeSubnets", "ec2:DescribeVpcs"],
+                ["*"],
+                because="EC2 knows no narrower resource for these; a job may name any VPC.",
+            )
+
+    def _region(self) -> str:
+        return self._config.aws.region or Stack.of(self).region
 
     def _clusters(self) -> list[str]:
         return [self.compute.cluster_arn, *self._config.ecs.allowed_clusters]
@@ -287,8 +315,7 @@ class FargateAgent(Construct):
             targets=[targets.SqsQueue(task_events)],
         )
         watch = self._function("watch", {})
-        if self._config.prefect.version == 1:
-            self._allow_listing_tasks(_role(watch))
+        self._allow_cleaning_up(_role(watch))
         self._consume(watch, task_events, batch_size=10)
         return watch, task_events
 

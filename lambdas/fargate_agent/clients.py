@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 
+from fargate_agent.accounts import Account, Accounts
+from fargate_agent.external_kwargs import KwargsFiles
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.credentials import authorization
 from fargate_agent.orchestrators.http import JsonClient
 from fargate_agent.orchestrators.prefect1 import Prefect1
 from fargate_agent.orchestrators.prefect3 import API_VERSION, Prefect3
-from fargate_agent.sessions import task_client
+from fargate_agent.sessions import block_client, task_client
 from fargate_agent.settings import Settings
+from fargate_agent.task_definitions import OnDrift, TaskDefinitions
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
-    from mypy_boto3_resourcegroupstaggingapi import ResourceGroupsTaggingAPIClient
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
@@ -44,7 +44,7 @@ def made_at_start(make: Callable[[], object]) -> None:
 
 
 def ecs(settings: Settings) -> ECSClient:
-    """Make a client of the ECS that runs the tasks, alone; see :class:`TaskClients`."""
+    """Make a client of the ECS that runs the tasks, alone; see :func:`accounts`."""
     client: ECSClient = task_client(settings, secrets_manager)("ecs", config=_tasks(settings))
     return client
 
@@ -53,33 +53,40 @@ def _tasks(settings: Settings) -> Config:
     return _CONFIG.merge(Config(**settings.aws_botocore))
 
 
-@dataclass(frozen=True, slots=True)
-class TaskClients:
-    """The clients of where tasks run: their account and region may be others than the agent's."""
+def accounts(settings: Settings) -> Accounts:
+    """Make the account that tasks run in, and what makes those of credentials of jobs' own.
 
-    ecs: ECSClient
-    tagging: ResourceGroupsTaggingAPIClient
-    s3: S3Client
+    The clients of ECS slow down by themselves when they are throttled.
 
-    @classmethod
-    def from_settings(cls, settings: Settings) -> TaskClients:
-        """Make the clients. Those of ECS slow down by themselves when they are throttled.
+    Raises
+    ------
+    PermanentError
+        The secret in ``aws.credentials_secret`` does not hold a key.
+    """
+    config, on_drift = _tasks(settings), OnDrift(settings.on_drift)
 
-        A bucket that the stack made is the agent's own, whoever runs the tasks.
+    def account(make: Callable[[str, Config], Any]) -> Account:
+        clients = make("ecs", config), make("resourcegroupstaggingapi", config)
+        definitions = TaskDefinitions(*clients, on_drift=on_drift)
+        return Account(clients[0], definitions, lambda: make("ec2", config))
 
-        Raises
-        ------
-        PermanentError
-            The secret in ``aws.credentials_secret`` does not hold a key.
-        """
+    own = task_client(settings, secrets_manager)
+    return Accounts(
+        account(lambda service, config: own(service, config=config)),
+        lambda block: account(block_client(block, settings.agent_name)),
+    )
+
+
+def kwargs_files(settings: Settings) -> KwargsFiles:
+    """Make what reads the external kwargs.
+
+    A bucket that the stack made is the agent's own, whoever runs the tasks.
+    """
+    make: Callable[..., Any] = boto3.client
+    if settings.kwargs_bucket_is_given:
         make = task_client(settings, secrets_manager)
-        config = _tasks(settings)
-        make_s3: Callable[..., Any] = make if settings.kwargs_bucket_is_given else boto3.client
-        return cls(
-            ecs=make("ecs", config=config),
-            tagging=make("resourcegroupstaggingapi", config=config),
-            s3=make_s3("s3", config=_CONFIG),
-        )
+    s3 = make("s3", config=_CONFIG)
+    return KwargsFiles(s3, settings.kwargs_bucket, settings.kwargs_prefix)
 
 
 def sqs() -> SQSClient:

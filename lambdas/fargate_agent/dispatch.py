@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.batch import process_partial_response
 
 from fargate_agent import clients, settings
 from fargate_agent.batches import MessageGroups, backoff_seconds, hide
-from fargate_agent.errors import NoSlot, NotDueYet, PermanentError
+from fargate_agent.errors import DeploymentDeleted, NoSlot, NotDueYet, PermanentError
 from fargate_agent.launcher import Launcher, Reads
 from fargate_agent.observability import logger
 from fargate_agent.runs import FlowRun
@@ -113,6 +113,10 @@ class Deliveries:
         )
 
     def _failed(self, run: FlowRun, record: SQSRecord, error: Exception) -> None:
+        if isinstance(error, DeploymentDeleted):
+            logger.info("cancelled", flow_run_id=run.id, reason=str(error))
+            self._end(self.launcher.orchestrator.cancelled, run, record, str(error))
+            return
         if isinstance(error, PermanentError):
             self._tell(run, record, str(error))
             return
@@ -126,8 +130,13 @@ class Deliveries:
     def _tell(self, run: FlowRun, record: SQSRecord, message: str) -> None:
         """Crash the run with the reason; where even that fails, the message comes back."""
         logger.error("failed for good", flow_run_id=run.id, error=message)
+        self._end(self.launcher.orchestrator.crash, run, record, message)
+
+    def _end(
+        self, end: Callable[[str, str], None], run: FlowRun, record: SQSRecord, message: str
+    ) -> None:
         try:
-            self.launcher.orchestrator.crash(run.id, message)
+            end(run.id, message)
         except Exception:
             self._back_off(record)
             raise
@@ -163,12 +172,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
         return deliveries.launcher.rehearse()
     ids = [record["attributes"]["MessageGroupId"] for record in event["Records"]]
     reads = Reads(deliveries.launcher.orchestrator, ids)
-    return process_partial_response(
-        event=event,
-        record_handler=lambda record: deliveries.deliver(record, reads),
-        processor=MessageGroups(),
-        context=context,
-    )
+    try:
+        return process_partial_response(
+            event=event,
+            record_handler=lambda record: deliveries.deliver(record, reads),
+            processor=MessageGroups(),
+            context=context,
+        )
+    finally:
+        deliveries.launcher.orchestrator.write_logs()
 
 
 clients.made_at_start(_deliveries)

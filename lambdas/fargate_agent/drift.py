@@ -7,9 +7,10 @@ difference.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from fargate_agent.placement import in_units
 
 _ECS_OWN = {
     "compatibilities",
@@ -30,7 +31,6 @@ _NAMED = {"dockerLabels", "environment", "secrets", "tags"}
 """Tables of the users' own names: no name in them means anything here, and no value is empty."""
 
 _HEALTH_CHECK = {"interval": 30, "timeout": 5, "retries": 3}
-_UNITS = {"vcpu": 1024, "gb": 1024}
 
 OWN_TAGS = "fargate-agent/"
 """Tags of this prefix are the agent's, and no difference; nor are those of AWS itself."""
@@ -103,17 +103,11 @@ def _comparable(
     made["tags"] = {k: v for k, v in tags.items() if not k.startswith((OWN_TAGS, "aws:"))}
     made.setdefault("networkMode", "bridge")
     for size in made.keys() & {"cpu", "memory"}:
-        made[size] = _size(made[size])
+        made[size] = in_units(made[size])
     made["volumes"] = [_volume(volume) for volume in made.get("volumes") or []]
     # There a container's ports are the host's, or those of a network interface of its own.
     same_ports = made.get("networkMode") in ("awsvpc", "host")
     return _pruned(made), {str(c.get("name")): _container(c, same_ports) for c in containers}
-
-
-def _size(text: str) -> str:
-    """Write a size as ECS returns it: ``1 vCPU`` and ``2GB`` are 1024 and 2048."""
-    found = re.fullmatch(r"([\d.]+)\s*(vcpu|gb)", text.strip().lower())
-    return str(int(float(found[1]) * _UNITS[found[2]])) if found else text
 
 
 def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,10 @@ class PermanentError(Exception):
     """
 
 
+class DeploymentDeleted(PermanentError):
+    """The run's deployment is gone, and with it what to run: the run is cancelled."""
+
+
 class NoSlot(Exception):
     """A concurrency limit is full and the run unchanged: to be tried again, however often."""
 

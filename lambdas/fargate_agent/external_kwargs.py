@@ -1,4 +1,4 @@
-"""A flow's own kwargs: a JSON file in S3, which stands above all other settings."""
+"""Kwargs of a flow and of a deployment: JSON files in S3, which stand above all other settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class KwargsFile:
-    """What a flow's file says, not validated yet, and where it lies."""
+    """What a file says, not validated yet, and where it lies."""
 
     url: str
     values: dict[str, Any]
@@ -35,18 +35,36 @@ class KwargsFiles:
     bucket: str | None
     prefix: str
 
-    def read(self, run: FlowRun) -> KwargsFile | None:
-        """Read the file of a run's flow. Raises as :func:`read_external` does."""
+    def read(self, run: FlowRun) -> list[KwargsFile]:
+        """Read the files there are for a run: its flow's, then its deployment's, which is stronger.
+
+        Raises as :func:`read_external` does.
+        """
         if self.bucket is None:
-            return None
-        key = external_key(self.prefix, run.flow_name, run.flow_id)
-        values = read_external(self.s3, self.bucket, key)
-        return None if values is None else KwargsFile(f"s3://{self.bucket}/{key}", values)
+            return []
+        keys = [external_key(self.prefix, run.flow_name, run.flow_id)]
+        if run.deployment_name and slugify(run.deployment_name):
+            keys.append(deployment_key(self.prefix, run.flow_name, run.deployment_name))
+        found = {key: read_external(self.s3, self.bucket, key) for key in keys}
+        return [
+            KwargsFile(f"s3://{self.bucket}/{key}", values)
+            for key, values in found.items()
+            if values is not None
+        ]
 
 
 def external_key(prefix: str, flow_name: str, flow_id: str) -> str:
     """Name the object that holds a flow's kwargs, as the legacy agent did."""
-    return "/".join(filter(None, [prefix.strip("/"), slugify(flow_name), f"{flow_id[:8]}.json"]))
+    return _key(prefix, flow_name, flow_id[:8])
+
+
+def deployment_key(prefix: str, flow_name: str, deployment_name: str) -> str:
+    """Name the object that holds a deployment's kwargs."""
+    return _key(prefix, flow_name, slugify(deployment_name))
+
+
+def _key(prefix: str, flow_name: str, name: str) -> str:
+    return "/".join(filter(None, [prefix.strip("/"), slugify(flow_name), f"{name}.json"]))
 
 
 def read_external(s3: S3Client, bucket: str, key: str) -> dict[str, Any] | None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 AGENTS_OWN = frozenset({"clientToken", "count", "referenceId", "startedBy", "taskDefinition"})
 """``run_task`` keys that hold the agent's guarantees together, so no user may set them."""
 
+VARIABLES = ("environment", "secrets")
+"""A container's two kinds of variables. ECS takes a name only once, in either."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kwargs:
@@ -49,6 +52,19 @@ def merged(*layers: Kwargs) -> Kwargs:
         request |= layer.request
         container |= layer.container
     return Kwargs(definition=definition, request=request, container=container)
+
+
+def stacked(*layers: Kwargs) -> Kwargs:
+    """Lay kwargs over each other as :func:`merged` does, but the container's variables by name."""
+    stack = merged(*layers)
+    named: dict[str, tuple[str, Any]] = {}
+    for layer in layers:
+        for key in VARIABLES:
+            named |= {entry["name"]: (key, entry) for entry in layer.container.get(key, [])}
+    lists = {key: [e for kind, e in named.values() if kind == key] for key in VARIABLES}
+    rest = {key: value for key, value in stack.container.items() if key not in VARIABLES}
+    container = {**rest, **{key: entries for key, entries in lists.items() if entries}}
+    return Kwargs(definition=stack.definition, request=stack.request, container=container)
 
 
 class KwargsModel:
@@ -139,6 +155,36 @@ class KwargsModel:
             request={k: v for k, v in kwargs.items() if k in self._request.members},
             container={} if several_containers else containers[0],
         )
+
+    def check(self, definition: Mapping[str, Any] | None, request: Mapping[str, Any]) -> None:
+        """Check what is about to be asked of ECS, so that nothing is registered in vain.
+
+        Parameters
+        ----------
+        definition
+            None where the run names a registered one.
+
+        Raises
+        ------
+        PermanentError
+            A parameter is unknown, missing or of the wrong type.
+        """
+        problems = _problems({**request, "taskDefinition": ""}, self._request)
+        if definition is not None:
+            problems = _problems(definition, self._definition) or problems
+            containers = definition["containerDefinitions"]
+            lacking = [
+                f"containerDefinitions[{index}] has no {key}"
+                for index, container in enumerate(containers)
+                for key in ("name", "image")
+                if not container.get(key)
+            ]
+            problems = problems or "; ".join(lacking)
+        if problems:
+            raise PermanentError(
+                f"ECS would refuse the request: {problems}. Correct what is named, in the work "
+                "pool, the deployment, the run or the S3 kwargs file."
+            )
 
     def _shape(self, key: str) -> Shape | None:
         return self._definition.members.get(key) or self._request.members.get(key)

@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fargate_agent import clients
-from fargate_agent.agent import Agent
+from fargate_agent.accounts import Account, Accounts
+from fargate_agent.deregistration import with_deregistration
 from fargate_agent.errors import NoSlot, PermanentError
-from fargate_agent.external_kwargs import KwargsFiles
 from fargate_agent.kwargs import KwargsModel
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Orchestrator
@@ -26,14 +26,12 @@ from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.profiles import Profile
 from fargate_agent.profiles.prefect1 import Prefect1Profile
 from fargate_agent.profiles.work_pool import WorkPoolProfile
+from fargate_agent.profiles.work_pool.agent import Agent
 from fargate_agent.rehearsal import rehearse
 from fargate_agent.runs import FlowRun, Launch
 from fargate_agent.settings import Settings
-from fargate_agent.task_definitions import OnDrift, Revision, TaskDefinitions
+from fargate_agent.task_definitions import Revision, TaskDefinitions
 from fargate_agent.tasks import InactiveDefinition, Task, run_task
-
-if TYPE_CHECKING:
-    from mypy_boto3_ecs import ECSClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,7 @@ class Launcher:
 
     orchestrator: Orchestrator
     profile: Profile
-    ecs: ECSClient
-    definitions: TaskDefinitions
+    accounts: Accounts
     send_logs: bool
 
     @classmethod
@@ -55,22 +52,20 @@ class Launcher:
         PermanentError
             ``[ecs.kwargs]`` is not valid; ``cdk synth`` would have said so.
         """
-        aws = clients.TaskClients.from_settings(config)
-        orchestrator = clients.orchestrator(config)
-        files = KwargsFiles(aws.s3, config.kwargs_bucket, config.kwargs_prefix)
-        on_drift = OnDrift(config.on_drift)
+        orchestrator, accounts = clients.orchestrator(config), clients.accounts(config)
+        model = KwargsModel(accounts.own.ecs)
         return cls(
             orchestrator=orchestrator,
-            profile=profile(config, orchestrator, files, KwargsModel(aws.ecs)),
-            ecs=aws.ecs,
-            definitions=TaskDefinitions(aws.ecs, aws.tagging, on_drift=on_drift),
+            profile=profile(config, orchestrator, accounts, model),
+            accounts=accounts,
             send_logs=config.send_logs,
         )
 
     def rehearse(self) -> dict[str, Any]:
         """Start a tiny task with what every run is started with; see :mod:`rehearsal`."""
-        definitions = TaskDefinitions(self.ecs, self.definitions.tagging)
-        return rehearse(self.ecs, definitions, *self.profile.defaults())
+        own = self.accounts.own
+        definitions = TaskDefinitions(own.ecs, own.definitions.tagging)
+        return rehearse(own.ecs, definitions, *self.profile.defaults())
 
     def launch(self, run: FlowRun, *, known: Reads | None) -> None:
         """Start the run's one task, or find that there is nothing to start.
@@ -114,43 +109,49 @@ class Launcher:
         return claim is Claim.OURS
 
     def _start(self, run: FlowRun, launch: Launch) -> tuple[Task, Revision]:
+        account = self.accounts.of(launch.aws_credentials)
         if launch.definition_arn:
             revision = Revision(arn=launch.definition_arn, how="named by the run")
             try:
-                return self._run(run, launch, revision), revision
+                return _run(run, launch, revision, account), revision
             except InactiveDefinition as error:
                 raise PermanentError(
                     f"The task definition {revision.arn}, which the run names, is not active. "
                     "Register it again, or name another."
                 ) from error
-        revision = self.definitions.ensure(launch.definition, launch.revision)
+        revision = account.definitions.ensure(launch.definition, launch.revision)
         try:
-            return self._run(run, launch, revision), revision
+            return _run(run, launch, revision, account), revision
         except InactiveDefinition:
-            self.definitions.forget(revision.arn)
-            revision = self.definitions.ensure(launch.definition, launch.revision)
-            return self._run(run, launch, revision), revision
+            account.definitions.forget(revision.arn)
+            revision = account.definitions.ensure(launch.definition, launch.revision)
+            return _run(run, launch, revision, account), revision
 
-    def _run(self, run: FlowRun, launch: Launch, revision: Revision) -> Task:
-        return run_task(
-            self.ecs,
-            launch.request,
-            definition_arn=revision.arn,
-            claim_id=run.claim_id,
-            flow_run_id=run.id,
-        )
+
+def _run(run: FlowRun, launch: Launch, revision: Revision, account: Account) -> Task:
+    request = launch.request
+    if launch.deregisters and revision.how == "registered":
+        request = with_deregistration(request, revision.arn)
+    return run_task(
+        account.ecs,
+        request,
+        definition_arn=revision.arn,
+        claim_id=run.claim_id,
+        flow_run_id=run.id,
+    )
 
 
 def profile(
-    config: Settings, orchestrator: Orchestrator, files: KwargsFiles, model: KwargsModel
+    config: Settings, orchestrator: Orchestrator, accounts: Accounts, model: KwargsModel
 ) -> Profile:
     """Make the profile of an orchestrator's runs."""
+    files = clients.kwargs_files(config)
     match orchestrator:
         case Prefect1():
             return Prefect1Profile(orchestrator, files, model)
         case Prefect3():
             agent = Agent.from_settings(config, model)
-            return WorkPoolProfile(orchestrator, files, model, agent)
+            return WorkPoolProfile(orchestrator, files, model, agent, accounts)
     raise AssertionError("unreachable: there are no other orchestrators")
 
 
@@ -161,8 +162,9 @@ def _told(launch: Launch, revision: Revision, source: str | None) -> str:
         for name, unit in (("cpu", ""), ("memory", " MiB"))
         if name in size and launch.definition_arn is None
     )
+    name = f", as {launch.name!r}" if launch.name else ""
     origin = f", kwargs from {source}" if source else ""
-    return f"with task definition {revision.name} ({revision.how}{sizes}){origin}."
+    return f"with task definition {revision.name} ({revision.how}{sizes}){name}{origin}."
 
 
 class Reads:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from fargate_agent.errors import PermanentError
 
 CPU, MEMORY = "1024", "2048"
 """CPU units and MiB of a run that asks for nothing, as those of Prefect's ECS worker."""
 
-SPOT = "FARGATE_SPOT"
+FARGATE, SPOT = "FARGATE", "FARGATE_SPOT"
+
+_UNITS = {"vcpu": 1024, "gb": 1024}
 
 
 def place(
@@ -60,3 +65,96 @@ def asked_launch(request: Mapping[str, Any], launch_type: str) -> dict[str, Any]
     if chosen == SPOT:
         return {**asked, "capacityProviderStrategy": [{"capacityProvider": SPOT, "weight": 1}]}
     return {**asked, "launchType": chosen} if chosen else asked
+
+
+def place_job(
+    definition: Mapping[str, Any],
+    request: Mapping[str, Any],
+    flow: Mapping[str, Any],
+    launch_type: str,
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return a definition, a request and the flow's container that fit a work pool's launch type.
+
+    Follows Prefect's ECS worker: Fargate sizes the task and has a network of its own; elsewhere the
+    container is sized, and the network is the definition's affair.
+
+    Parameters
+    ----------
+    launch_type
+        That of a run that names none and is not made for instances of a cluster.
+    """
+    asked, chosen = job_launch(definition, request, launch_type)
+    placed = dict(definition)
+    sizes = {"cpu": placed.get("cpu") or CPU, "memory": placed.get("memory") or MEMORY}
+    for size in ("cpu", "memory"):
+        if placed.get(size):
+            placed[size] = str(placed[size])
+    if chosen in (FARGATE, SPOT):
+        placed |= {size: str(value) for size, value in sizes.items()}
+        placed.setdefault("networkMode", "awsvpc")
+        requires = placed.get("requiresCompatibilities", [])
+        placed["requiresCompatibilities"] = [*requires, *({FARGATE} - {*requires})]
+        return placed, asked, dict(flow)
+    numbers = {size: int(in_units(value)) for size, value in sizes.items()}
+    return placed, asked, {**numbers, **flow}
+
+
+def job_launch(
+    definition: Mapping[str, Any], request: Mapping[str, Any], launch_type: str
+) -> tuple[dict[str, Any], str | None]:
+    """Return a request with its launch type, and what that is; None leaves it to the cluster.
+
+    Raises
+    ------
+    PermanentError
+        The launch type does not go with the definition.
+    """
+    asked = dict(request)
+    strategy = asked.get("capacityProviderStrategy")
+    chosen = asked.pop("launchType", None)
+    requires = definition.get("requiresCompatibilities", [])
+    if not chosen and strategy:
+        providers = {str(item.get("capacityProvider")) for item in strategy}
+        chosen = FARGATE if providers <= {FARGATE, SPOT} else None
+    elif not chosen and "EC2" not in requires:
+        chosen = launch_type
+    if not strategy or chosen == SPOT:
+        _check_launch_type(definition, chosen)
+    if strategy:
+        return asked, chosen
+    if chosen == SPOT:
+        asked["capacityProviderStrategy"] = [{"capacityProvider": SPOT, "weight": 1}]
+    elif chosen:
+        asked["launchType"] = chosen
+    return asked, chosen
+
+
+def _check_launch_type(definition: Mapping[str, Any], chosen: str | None) -> None:
+    mode = definition.get("networkMode", "awsvpc")
+    if chosen in (FARGATE, SPOT) and mode != "awsvpc":
+        raise PermanentError(
+            f"The task definition's network mode is {mode!r}, and the launch type is {chosen}, "
+            "which knows 'awsvpc' only. Leave networkMode out, or choose the launch type EC2."
+        )
+    requires = definition.get("requiresCompatibilities") or [FARGATE, "EC2", "EXTERNAL"]
+    needed = FARGATE if chosen == SPOT else chosen
+    if chosen == "EXTERNAL" and not {FARGATE, "EXTERNAL"} & {*requires}:
+        raise PermanentError(_unfit(chosen, "EXTERNAL", requires))
+    if needed == FARGATE and "taskDefinitionArn" in definition and FARGATE not in requires:
+        raise PermanentError(_unfit(str(chosen), FARGATE, requires))
+
+
+def _unfit(chosen: str, needed: str, requires: list[str]) -> str:
+    return (
+        f"The task definition's requiresCompatibilities are {', '.join(requires)}, and the launch "
+        f"type is {chosen}. Add {needed} to them, or choose another launch type."
+    )
+
+
+def in_units(size: Any) -> str:
+    """Write a size as a number of CPU units or MiB: ``1 vCPU`` and ``2GB`` are 1024 and 2048."""
+    text = str(size).strip().lower()
+    found = re.fullmatch(r"([\d.]+)\s*(vcpu|gb)?", text)
+    if not found:
+        return text
+    return str(int(float(found[1]) * _UNITS.get(found[2], 1)))

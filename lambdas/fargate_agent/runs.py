@@ -53,6 +53,10 @@ class FlowRun:
     work_pool_updated: str = ""
     work_queue_id: str = ""
     has_job_variables: bool = False
+    references: Mapping[str, str] = field(default_factory=dict)
+    """When each block and variable that the run's template refers to was last changed."""
+    worker_id: str | None = None
+    """Where the server tells under which id it knows this agent."""
 
     def to_message(self) -> str:
         """Encode as the body of a queue message."""
@@ -60,7 +64,7 @@ class FlowRun:
 
     @classmethod
     def from_message(cls, body: str) -> FlowRun:
-        """Decode the body of a queue message; what a later version added to it is left out.
+        """Decode the body of a queue message of this version, an earlier or a later one.
 
         Raises
         ------
@@ -69,7 +73,7 @@ class FlowRun:
         """
         try:
             sent = json.loads(body)
-            known = {name.name: sent[name.name] for name in fields(cls)}
+            known = {name.name: sent[name.name] for name in fields(cls) if name.name in sent}
             return cls(**{**known, "scheduled_time": parse_time(sent["scheduled_time"])})
         except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"not a flow run message: {error}: {body[:200]!r}") from error
@@ -101,3 +105,9 @@ class Launch:
     definition_arn: str | None = None
     """A revision that the run names itself: it is run as it is, and ``definition`` is not used."""
     revision: RevisionTerms = field(default_factory=RevisionTerms)
+    deregisters: bool = False
+    """A revision that is registered for the run is deregistered when its task has stopped."""
+    aws_credentials: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The fields of an AWS credentials block to run it as; empty for the agent's own."""
+    name: str | None = None
+    """What the job calls it, for the run's log."""

@@ -1,13 +1,14 @@
-"""AWS as somebody else: the ``[aws]`` settings, for tasks in another account or region."""
+"""AWS as somebody else: the ``[aws]`` settings, or a job's AWS credentials block."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
+from botocore.config import Config
 from botocore.credentials import (
     AssumeRoleCredentialFetcher,
     DeferredRefreshableCredentials,
@@ -18,6 +19,16 @@ from fargate_agent.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
+
+_REFUSED = {
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
 
 KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
@@ -37,14 +48,64 @@ def task_client(
     """
     if not (settings.aws_region or settings.aws_credentials_secret or settings.aws_role_arn):
         return boto3.client
-    session = botocore.session.Session()
-    if settings.aws_region:
-        session.set_config_variable("region", settings.aws_region)
+    session = _session(settings.aws_region)
     if settings.aws_credentials_secret:
         session.set_credentials(*_keys(settings.aws_credentials_secret, secrets))
     if settings.aws_role_arn:
-        _assume(session, settings.aws_role_arn, settings.agent_name)
+        _assume(session, settings.aws_role_arn, {"RoleSessionName": settings.agent_name[:64]})
     return boto3.Session(botocore_session=session).client
+
+
+def block_client(block: Mapping[str, Any], agent_name: str) -> Callable[..., Any]:
+    """Return what makes clients with the fields of an ``AwsCredentials`` block.
+
+    Follows https://docs.prefect.io/integrations/prefect-aws: a key, or the function's own role;
+    from it a role that is assumed, and parameters of the clients.
+
+    Raises
+    ------
+    PermanentError
+        The block names a profile or a file, which a function does not have.
+    """
+    parameters = dict(block.get("aws_client_parameters", {}))
+    for name in ("profile_name", "verify_cert_path"):
+        if block.get(name) or parameters.get(name):
+            raise PermanentError(
+                f"The AWS credentials block (aws_credentials) sets {name!r}, which is a file on a "
+                "worker's machine. Remove it, or put the keys themselves into the block."
+            )
+    session = _session(block.get("region_name"))
+    if block.get(KEYS[0]):
+        session.set_credentials(block[KEYS[0]], block.get(KEYS[1], ""), block.get(KEYS[2]))
+    if block.get("assume_role_arn"):
+        asked = {"RoleSessionName": agent_name[:64], **block.get("assume_role_kwargs", {})}
+        _assume(session, block["assume_role_arn"], asked)
+    session.register("after-call", _refuse_credentials)
+    config = Config(**parameters.pop("config", {}))
+    make: Callable[..., Any] = boto3.Session(botocore_session=session).client
+
+    def client(service: str, config_of_agent: Config) -> Any:
+        return make(service, config=config_of_agent.merge(config), **parameters)
+
+    return client
+
+
+def _refuse_credentials(**event: Any) -> None:
+    """Tell a run that its own credentials are wrong: the agent's may be mended, these are input."""
+    parsed = event.get("parsed")
+    code = parsed.get("Error", {}).get("Code") if isinstance(parsed, Mapping) else None
+    if code in _REFUSED:
+        raise PermanentError(
+            f"AWS refused the credentials of the block that the job names (aws_credentials): "
+            f"{code}. Correct the block."
+        )
+
+
+def _session(region: str | None) -> botocore.session.Session:
+    session = botocore.session.Session()
+    if region:
+        session.set_config_variable("region", region)
+    return session
 
 
 def _keys(arn: str, secrets: Callable[[], SecretsManagerClient]) -> tuple[str, str, str | None]:
@@ -58,12 +119,12 @@ def _keys(arn: str, secrets: Callable[[], SecretsManagerClient]) -> tuple[str, s
         ) from error
 
 
-def _assume(session: botocore.session.Session, role_arn: str, name: str) -> None:
+def _assume(session: botocore.session.Session, role_arn: str, asked: Mapping[str, Any]) -> None:
     fetcher = AssumeRoleCredentialFetcher(
         client_creator=session.create_client,
         source_credentials=session.get_credentials(),
         role_arn=role_arn,
-        extra_args={"RoleSessionName": name[:64]},
+        extra_args=dict(asked),
     )
     session._credentials = DeferredRefreshableCredentials(  # type: ignore[attr-defined]
         method="assume-role", refresh_using=fetcher.fetch_credentials

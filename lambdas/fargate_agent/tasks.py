@@ -26,6 +26,10 @@ PERMANENT_CODES = {
     "InvalidParameterException": "Correct the value, in the deployment or the S3 kwargs file.",
     "PlatformTaskDefinitionIncompatibilityException": "Choose another platformVersion.",
     "PlatformUnknownException": "Choose another platformVersion.",
+    "UnauthorizedOperation": (
+        "Let the agent's dispatch function make this call, or write the subnets into the job "
+        "variable 'network_configuration'."
+    ),
     "UnsupportedFeatureException": "The feature does not exist in this region: leave it out.",
 }
 """ECS errors that stay, with the remedy. All others are worth another try (throttling, 5xx)."""
@@ -43,7 +47,12 @@ _PASSING = (
 _GONE = ("inactive", "not found", "unable to describe")
 """In a refusal that speaks of a task definition these words tell that it is there no more."""
 
-_OPERATIONS = frozenset({"DescribeTaskDefinition", "RegisterTaskDefinition", "RunTask"})
+_OPERATIONS = frozenset(
+    {
+        *("AssumeRole", "DescribeSubnets", "DescribeTaskDefinition", "DescribeVpcs"),
+        *("RegisterTaskDefinition", "RunTask"),
+    }
+)
 
 
 class TaskNotStarted(Exception):

@@ -16,6 +16,7 @@ from aws_lambda_powertools.utilities.batch import process_partial_response
 
 from fargate_agent import clients, settings
 from fargate_agent.batches import MessageGroups
+from fargate_agent.deregistration import deregister, told
 from fargate_agent.diagnosis import diagnose
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Orchestrator
@@ -67,7 +68,7 @@ def conclude(
 
 def _concerns(state: RunState, detail: dict[str, Any]) -> bool:
     """Tell whether the run still waits for this very task, and not for a later launch's."""
-    claim, reported = _claim_id(detail), state.infrastructure_id
+    claim, reported = told(detail, CLAIM_ENV), state.infrastructure_id
     if state.type == "PENDING" and claim:
         return state.claim_id == claim
     if state.type == "PENDING":
@@ -85,12 +86,6 @@ def _ended_well(detail: dict[str, Any]) -> bool:
 def _ran_the_environment(detail: dict[str, Any]) -> bool:
     """Tell a task environment's own task from one that only starts it."""
     return any(c["name"] == TASK_ENVIRONMENT_CONTAINER for c in detail.get("containers", []))
-
-
-def _claim_id(detail: dict[str, Any]) -> str | None:
-    containers = detail.get("overrides", {}).get("containerOverrides", [])
-    entries = (entry for container in containers for entry in container.get("environment", []))
-    return next((entry["value"] for entry in entries if entry["name"] == CLAIM_ENV), None)
 
 
 def _flow_run_id(detail: dict[str, Any]) -> str | None:
@@ -116,7 +111,9 @@ def _running_tasks(flow_run_id: str, cluster: str) -> list[str]:
 
 
 def _receive(record: SQSRecord) -> None:
-    conclude(_prefect(), json.loads(record.body)["detail"], _running_tasks)
+    detail = json.loads(record.body)["detail"]
+    conclude(_prefect(), detail, _running_tasks)
+    deregister(_ecs, detail)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:

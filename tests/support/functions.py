@@ -20,7 +20,6 @@ import urllib3
 
 from fargate_agent import dispatch, poll, settings, watch
 from fargate_agent.external_kwargs import external_key
-from fargate_agent.profiles import work_pool
 from infra.config import AgentConfig, runtime_settings
 from tests.support import aws, moto_ecs
 from tests.support.aws_faults import AwsFaults
@@ -108,7 +107,6 @@ class Functions:
         for cached in (
             settings.load,
             dispatch._deliveries,
-            work_pool._server_version,
             poll._poller,
             poll._secret,
             watch._prefect,

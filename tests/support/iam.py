@@ -44,6 +44,10 @@ def requests(call: Call) -> Iterator[Request]:
             yield Request("ecs:ListTasks", "*", {"ecs:cluster": params["cluster"]})
         case "GetResources":
             yield Request("tag:GetResources", "*")
+        case "DescribeSubnets" | "DescribeVpcs":
+            yield Request(f"ec2:{call.operation}", "*")
+        case "DeregisterTaskDefinition":
+            yield Request("ecs:DeregisterTaskDefinition", "*")
         case "DescribeTaskDefinition":
             yield Request("ecs:DescribeTaskDefinition", "*")
         case "RegisterTaskDefinition":

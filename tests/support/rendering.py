@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from fargate_agent.agent import Agent
 from fargate_agent.kwargs import Kwargs
-from fargate_agent.rendering import render
+from fargate_agent.profiles.work_pool.agent import Agent
+from fargate_agent.profiles.work_pool.ecs_job import EcsJob
+from fargate_agent.profiles.work_pool.rendering import Account, Surroundings, render
 from fargate_agent.runs import FlowRun, Launch
 from tests.support import values
+
+
+@dataclass
+class FakeAccount:
+    """An account of these VPCs, by their ids, and these task definitions, by what names them."""
+
+    vpcs: dict[str | None, list[str]] = field(default_factory=dict)
+    definitions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    region: str = "eu-west-1"
+
+    def describe(self, name: str) -> Mapping[str, Any]:
+        return self.definitions[name]
+
+    def subnets(self, vpc_id: str | None) -> list[str]:
+        return self.vpcs[vpc_id]
+
+
+NETWORK = FakeAccount({None: ["subnet-default"]})
 
 _GIVEN = {"family", "networkMode", "requiresCompatibilities", "containerDefinitions"}
 
@@ -21,14 +41,15 @@ def rendered(
     agent: Agent | None = None,
     external: Kwargs | None = None,
     default_image: Callable[[], str] = lambda: "default:1",
+    account: Account = NETWORK,
 ) -> Launch:
     """Render a run of an empty job by an agent without kwargs, but for what is given."""
+    read = EcsJob.read({"task_definition": {"containerDefinitions": [{}]}, **(job or {})})
+    around = Surroundings(
+        work_pool_id="pool-1", version="3.8.8", default_image=default_image, account=account
+    )
     return render(
-        run or values.flow_run(),
-        job or {},
-        agent or values.agent(),
-        external,
-        default_image=default_image,
+        run or values.flow_run(), read, agent or values.agent(), external or Kwargs(), around
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from fargate_agent.agent import Agent
+from fargate_agent.profiles.work_pool.agent import Agent
 from fargate_agent.runs import FlowRun, claim_id
 from fargate_agent.settings import Settings
 

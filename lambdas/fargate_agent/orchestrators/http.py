@@ -113,13 +113,23 @@ class JsonClient:
         """Send a JSON body. Raises :class:`ApiError` as :meth:`send` does."""
         return self.send("POST", path, body)
 
-    def send(self, method: str, path: str, body: Any = None, *, refresh: bool = False) -> Any:
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        refresh: bool = False,
+        decode: Callable[[str], Any] = json.loads,
+    ) -> Any:
         """Make one call and return its decoded answer, or None for an empty one.
 
         Parameters
         ----------
         refresh
             Read the credentials again first, for the server refused them in words of its own.
+        decode
+            Reads the answer's text.
 
         Raises
         ------
@@ -135,7 +145,7 @@ class JsonClient:
         if response.status == 403 and b"csrf" in response.data.lower():
             csrf = self._csrf.fetch(self._request, refused=csrf)
             response = self._request(method, path, body, csrf)
-        return _decoded(f"{method} {path}", response)
+        return _decoded(f"{method} {path}", response, decode)
 
     def _request(
         self,
@@ -161,7 +171,7 @@ class JsonClient:
             raise ApiError(f"{method} {path}", None, str(error)) from error
 
 
-def _decoded(call: str, response: urllib3.BaseHTTPResponse) -> Any:
+def _decoded(call: str, response: urllib3.BaseHTTPResponse, decode: Callable[[str], Any]) -> Any:
     text = response.data.decode(errors="replace")
     if response.status in (401, 403) and "csrf" not in text.lower():
         raise CredentialsRefused(
@@ -173,7 +183,7 @@ def _decoded(call: str, response: urllib3.BaseHTTPResponse) -> Any:
         wait = RETRIES.get_retry_after(response) or 0
         raise ApiError(call, response.status, text, retry_after=wait)
     try:
-        return json.loads(text) if text else None
+        return decode(text) if text else None
     except ValueError as error:
         raise ApiError(call, response.status, f"not JSON: {text}") from error
 

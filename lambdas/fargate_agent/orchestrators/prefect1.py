@@ -83,6 +83,7 @@ class Prefect1:
         self._tenant: str | None = settings.tenant_id
         self._knows_tenant = settings.tenant_id is not None
         self._lock = threading.Lock()
+        self._lines: list[dict[str, Any]] = []
 
     # -- who the agent is
 
@@ -299,20 +300,19 @@ class Prefect1:
     # -- what is reported
 
     def launched(self, run: FlowRun, task: Task, details: str | None) -> None:
-        """Write the line that the legacy agent wrote, for what it is worth."""
-        if details is None or not self.settings().send_logs:
-            return
-        try:
-            self._log(run.id, f"Submitted for execution: Task ARN: {task.arn} {details}", "INFO")
-        except Exception:
-            logger.warning("the run's log line is lost", flow_run_id=run.id, exc_info=True)
+        """Keep the line that the legacy agent wrote."""
+        if details is not None and self.settings().send_logs:
+            message = f"Submitted for execution: Task ARN: {task.arn} {details}"
+            self._lines.append(self._line(run.id, message, "INFO"))
+
+    def write_logs(self) -> None:
+        """Write the lines of what was launched, all in one call, for what it is worth."""
+        lines, self._lines = self._lines, []
+        self._log(lines)
 
     def crash(self, flow_run_id: str, message: str) -> None:
         """Set the run to Failed, by the version it has now: ours is older than our own claim."""
-        try:
-            self._log(flow_run_id, message, "ERROR")
-        except Exception:  # the state tells the same
-            logger.warning("the run's log line is lost", flow_run_id=flow_run_id, exc_info=True)
+        self._log([self._line(flow_run_id, message, "ERROR")])  # the state tells the same
         self._finish(flow_run_id, serialized_state("Failed", message))
 
     def cancelled(self, flow_run_id: str, message: str) -> None:
@@ -328,19 +328,23 @@ class Prefect1:
         except StateRefused as error:  # it moved on between the two calls: look again, later
             raise ApiError("set_flow_run_states", 200, str(error)) from error
 
-    def _log(self, flow_run_id: str, message: str, level: str) -> None:
-        self._graphql(
-            "mutation($input: write_run_logs_input!) { write_run_logs(input: $input) { success } }",
-            {
-                "input": {
-                    "logs": [
-                        {
-                            "flow_run_id": flow_run_id,
-                            "name": self.settings().agent_name,
-                            "message": message,
-                            "level": level,
-                        }
-                    ]
-                }
-            },
-        )
+    def _log(self, lines: list[dict[str, Any]]) -> None:
+        if not lines:
+            return
+        try:
+            self._graphql(
+                "mutation($input: write_run_logs_input!) "
+                "{ write_run_logs(input: $input) { success } }",
+                {"input": {"logs": lines}},
+            )
+        except Exception:
+            ids = [line["flow_run_id"] for line in lines]
+            logger.warning("the runs' log lines are lost", flow_run_ids=ids, exc_info=True)
+
+    def _line(self, flow_run_id: str, message: str, level: str) -> dict[str, Any]:
+        return {
+            "flow_run_id": flow_run_id,
+            "name": self.settings().agent_name,
+            "message": message,
+            "level": level,
+        }

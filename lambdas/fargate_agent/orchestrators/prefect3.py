@@ -1,6 +1,7 @@
-"""Prefect 3 over REST: due runs, claims, reports.
+"""Prefect 2 and 3 over REST: due runs, claims, reports.
 
-Follows https://docs.prefect.io/v3/api-ref/rest-api and what servers 3.x were seen to answer.
+Follows https://docs.prefect.io/v3/api-ref/rest-api and what servers 2.20 and 3.x were seen to
+answer. They differ little, and tell so themselves.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from fargate_agent.errors import PermanentError
+from fargate_agent.errors import DeploymentDeleted, PermanentError
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Page
 from fargate_agent.orchestrators.http import ApiError, CredentialsRefused, JsonClient
+from fargate_agent.orchestrators.references import References
 from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.runs import FlowRun, claim_id, parse_time
+from fargate_agent.templating import references_in
 
 if TYPE_CHECKING:
     from fargate_agent.tasks import Task
@@ -57,19 +60,28 @@ class Prefect3:
         self._flow_names: dict[str, str] = {}
         self._deployments: dict[str, dict[str, Any]] = {}
         self._pool: dict[str, Any] = {}
+        self._worker_id: str | None = None
+        self._version: tuple[str | None] | None = None
+        self._lines: list[dict[str, Any]] = []
+        self.references = References(api)
 
     # -- what poll asks
 
     def heartbeat(self, interval_seconds: int) -> None:
         """Show the pool READY and this agent online; make the pool where there is none."""
-        body = {"name": self._worker_name, "heartbeat_interval_seconds": interval_seconds}
+        body = {
+            "name": self._worker_name,
+            "heartbeat_interval_seconds": interval_seconds,
+            "return_id": True,  # which Prefect Cloud does, and other servers pass over
+        }
+        path = f"{self._pool_path}/workers/heartbeat"
         try:
-            self._api.post(f"{self._pool_path}/workers/heartbeat", body)
+            self._worker_id = self._api.send("POST", path, body, decode=str)
         except ApiError as error:
             if error.status != 404:
                 raise
             self._create_work_pool()
-            self._api.post(f"{self._pool_path}/workers/heartbeat", body)
+            self._worker_id = self._api.send("POST", path, body, decode=str)
 
     def due_runs(self, before: datetime, *, after: datetime | None = None) -> Page:
         """Return up to :data:`PAGE_SIZE` runs that are due at ``before``.
@@ -111,10 +123,18 @@ class Prefect3:
         )
 
     def _described(self, found: list[dict[str, Any]]) -> list[FlowRun]:
-        pool_updated = self._read_work_pool()["updated"]
+        pool = self._read_work_pool()
         runs = [{**item["flow_run"], "work_queue_id": item["work_queue_id"]} for item in found]
         flows = self._names_of_flows({run["flow_id"] for run in runs})
         deployments = self._list("deployments", {run["deployment_id"] for run in runs} - {None})
+        templates = references_in(pool["base_job_template"])
+        named = {
+            run["id"]: templates
+            | references_in(run.get("job_variables"))
+            | references_in(variables_of(deployments.get(run["deployment_id"], {})))
+            for run in runs
+        }
+        versions = self._versions(set().union(*named.values()))
         described = []
         for run in runs:
             deployment = deployments.get(run["deployment_id"], {})
@@ -130,12 +150,22 @@ class Prefect3:
                     deployment_id=run["deployment_id"],
                     deployment_name=deployment.get("name"),
                     deployment_updated=deployment.get("updated"),
-                    work_pool_updated=pool_updated,
+                    work_pool_updated=pool["updated"],
                     work_queue_id=run["work_queue_id"],
                     has_job_variables=bool(run.get("job_variables")),
+                    references={name: versions[name] for name in named[run["id"]] & set(versions)},
+                    worker_id=self._worker_id,
                 )
             )
         return described
+
+    def _versions(self, names: set[str]) -> dict[str, str]:
+        """Return the versions of what runs refer to; without one it is read for each launch."""
+        try:
+            return self.references.versions(names)
+        except (ApiError, CredentialsRefused) as error:
+            logger.warning("versions of blocks and variables are not known", error=str(error))
+            return {}
 
     def _names_of_flows(self, ids: set[str]) -> Mapping[str, str]:
         unknown = ids - self._flow_names.keys()
@@ -197,8 +227,8 @@ class Prefect3:
 
         Raises
         ------
-        PermanentError
-            The deployment was deleted.
+        DeploymentDeleted
+            There is nothing to run any more.
         """
         held = self._deployments.get(id)
         if held is None or held["updated"] != updated:
@@ -207,16 +237,27 @@ class Prefect3:
             except ApiError as error:
                 if error.status != 404:
                     raise
-                raise PermanentError(f"The run's deployment {id} no longer exists.") from error
+                raise DeploymentDeleted(f"Deployment {id} no longer exists.") from error
             self._deployments[id] = held
         return held
 
-    def job_variables(self, flow_run_id: str) -> dict[str, Any]:
-        """Return the variables given to this run alone."""
-        return self._api.get(f"/flow_runs/{flow_run_id}")["job_variables"] or {}
+    def flow_run(self, id: str) -> dict[str, Any]:
+        """Return a run with all that the server knows of it, its own job variables among it."""
+        run: dict[str, Any] = self._api.get(f"/flow_runs/{id}")
+        return run
+
+    def flow(self, id: str) -> dict[str, Any]:
+        """Return a flow with all that the server knows of it."""
+        flow: dict[str, Any] = self._api.get(f"/flows/{id}")
+        return flow
 
     def server_version(self) -> str | None:
         """Return the server's version, such as ``3.8.8``, or None where it does not tell."""
+        if self._version is None:
+            self._version = (self._read_version(),)
+        return self._version[0]
+
+    def _read_version(self) -> str | None:
         try:
             return str(self._api.get("/admin/version"))
         except CredentialsRefused:  # of this one call: those of the claim were accepted
@@ -266,14 +307,37 @@ class Prefect3:
     # -- what is reported
 
     def launched(self, run: FlowRun, task: Task, details: str | None) -> None:
-        """Record the run's infrastructure, then write a line to its log, for what it is worth."""
+        """Record the run's infrastructure and who launched it; keep a line for its log."""
         self.report_infrastructure(run.id, task.infrastructure_id)
-        if details is None:
+        self._label(run)
+        if details is not None:
+            self._lines.append(self._line(run.id, f"Started ECS task {task.arn} {details}", INFO))
+
+    def write_logs(self) -> None:
+        """Write the lines of what was launched, all in one call, for what it is worth."""
+        lines, self._lines = self._lines, []
+        if not lines:
             return
         try:
-            self.log(run.id, f"Started ECS task {task.arn} {details}")
+            self._api.post("/logs/", lines)
         except Exception:
-            logger.warning("the run's log line is lost", flow_run_id=run.id, exc_info=True)
+            ids = [line["flow_run_id"] for line in lines]
+            logger.warning("the runs' log lines are lost", flow_run_ids=ids, exc_info=True)
+
+    def _label(self, run: FlowRun) -> None:
+        """Label a run as workers do, so that Prefect links it with worker and pool."""
+        labels = {
+            "prefect.worker.name": self._worker_name,
+            "prefect.worker.type": "ecs",
+            "prefect.work-pool.name": self._pool_name,
+            "prefect.work-pool.id": self._pool["id"],
+        }
+        if (self.server_version() or "3").startswith("2."):
+            return  # which knows no labels
+        try:
+            self._api.send("PATCH", f"/flow_runs/{run.id}/labels", labels)
+        except Exception:
+            logger.warning("the run's labels are lost", flow_run_id=run.id, exc_info=True)
 
     def report_infrastructure(self, flow_run_id: str, infrastructure_id: str) -> None:
         """Record ``cluster::task_arn``, by which Prefect's own cancellation finds the task."""
@@ -281,26 +345,20 @@ class Prefect3:
             "PATCH", f"/flow_runs/{flow_run_id}", {"infrastructure_pid": infrastructure_id}
         )
 
-    def log(self, flow_run_id: str, message: str, *, level: int = INFO) -> None:
-        """Write one line to the run's log, as seen in Prefect's UI."""
-        self._api.post(
-            "/logs/",
-            [
-                {
-                    "name": LOGGER_NAME,
-                    "level": level,
-                    "message": message,
-                    "timestamp": datetime.now(UTC).isoformat(),
-                    "flow_run_id": flow_run_id,
-                    "task_run_id": None,
-                }
-            ],
-        )
+    def _line(self, flow_run_id: str, message: str, level: int) -> dict[str, Any]:
+        return {
+            "name": LOGGER_NAME,
+            "level": level,
+            "message": message,
+            "timestamp": datetime.now(UTC).isoformat(),
+            "flow_run_id": flow_run_id,
+            "task_run_id": None,
+        }
 
     def crash(self, flow_run_id: str, message: str) -> None:
         """Tell the run that its infrastructure failed. A finished run keeps its state."""
         self._set_state(flow_run_id, {"type": "CRASHED", "name": "Crashed", "message": message})
-        self.log(flow_run_id, message, level=ERROR)
+        self._api.post("/logs/", [self._line(flow_run_id, message, ERROR)])
 
     def cancelled(self, flow_run_id: str, message: str) -> None:
         """Complete the cancellation of a run whose task is gone."""
@@ -311,6 +369,11 @@ class Prefect3:
         path = f"/flow_runs/{flow_run_id}/set_state"
         answer: dict[str, Any] = self._api.post(path, {"state": state, "force": False})
         return answer
+
+
+def variables_of(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a deployment's job variables, which Prefect 2 knows by another name."""
+    return deployment.get("job_variables") or deployment.get("infra_overrides") or {}
 
 
 def _run_state(run: Mapping[str, Any]) -> RunState:

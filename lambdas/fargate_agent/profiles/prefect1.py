@@ -34,7 +34,7 @@ class Prefect1Profile:
         tenant = self._prefect.tenant_of_key()
         agent, _ = self.defaults()
         config = read_run_config(details.get("run_config"), self._model)
-        file = self._files.read(run)
+        file = next(iter(self._files.read(run)), None)
         values, url = (file.values, file.url) if file else ({}, None)
         if is_task_environment(details, agent, values):
             external = self._model.split(values, url or "", several_containers=True)

@@ -1,0 +1,60 @@
+"""Task definitions that are registered for one run (``auto_deregister_task_definition``).
+
+A task says in its own request which one is to be deregistered when it has stopped, and ECS's
+events repeat what a request says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from fargate_agent.observability import logger
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecs import ECSClient
+
+DEREGISTER_ENV = "FARGATE_AGENT_DEREGISTERS"
+"""Names, in ECS's events of a task, the task definition that is to be deregistered with it."""
+
+TAG = {"key": "prefect.io/degregister-task-definition", "value": "true"}
+"""As Prefect's ECS worker spells it, whose observer deregisters by this tag."""
+
+
+def with_deregistration(request: Mapping[str, Any], definition_arn: str) -> dict[str, Any]:
+    """Return a request whose task has its definition deregistered when it stops."""
+    flow, *others = request["overrides"]["containerOverrides"]
+    told = {"name": DEREGISTER_ENV, "value": definition_arn}
+    flow = {**flow, "environment": [*flow.get("environment", []), told]}
+    overrides = {**request["overrides"], "containerOverrides": [flow, *others]}
+    return {**request, "overrides": overrides, "tags": [*request["tags"], TAG]}
+
+
+def deregister(ecs: Callable[[], ECSClient], detail: Mapping[str, Any]) -> None:
+    """Deregister what a stopped task says is to be deregistered with it, if anything.
+
+    Parameters
+    ----------
+    ecs
+        Makes the client, which most tasks need not.
+    detail
+        The ``detail`` of an ECS Task State Change event whose ``lastStatus`` is STOPPED.
+    """
+    arn = told(detail, DEREGISTER_ENV)
+    if arn is None or arn != detail.get("taskDefinitionArn"):
+        return
+    try:
+        ecs().deregister_task_definition(taskDefinition=arn)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ClientException":  # it is deregistered already
+            raise
+    logger.info("deregistered task definition", task_definition=arn.rpartition("/")[2])
+
+
+def told(detail: Mapping[str, Any], variable: str) -> str | None:
+    """Return what a task was told in a variable of its request."""
+    containers = detail.get("overrides", {}).get("containerOverrides", [])
+    entries = (entry for container in containers for entry in container.get("environment", []))
+    return next((entry["value"] for entry in entries if entry["name"] == variable), None)

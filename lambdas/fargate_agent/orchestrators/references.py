@@ -1,0 +1,131 @@
+"""Blocks and variables of a Prefect server, read once for each version of them.
+
+A poll tells the versions of what its runs refer to, so that a launch reads again only what has
+changed since this function read it; and what was changed before a run was created is never older
+in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from fargate_agent.errors import PermanentError
+from fargate_agent.orchestrators.http import ApiError, JsonClient
+from fargate_agent.runs import parse_time
+from fargate_agent.templating import MISSING
+
+FILTER_SIZE = 200
+"""The most items that a filter returns at once."""
+
+
+class References:
+    """What templates refer to, on one server. Names are :func:`templating.references_in`'s."""
+
+    def __init__(self, api: JsonClient) -> None:
+        self._api = api
+        self._held: dict[str, tuple[str, Any]] = {}
+
+    def versions(self, names: Iterable[str]) -> dict[str, str]:
+        """Return when each was last changed, in at most three calls; what is gone is missing."""
+        kinds: dict[str, set[str]] = {}
+        for name in names:
+            kind, _, rest = name.partition(".")
+            kinds.setdefault(kind, set()).add(rest)
+        return {
+            **self._versions_of_blocks(kinds.get("blocks", set())),
+            **self._versions_of_documents(kinds.get("block_documents", set())),
+            **self._versions_of_variables(kinds.get("variables", set())),
+        }
+
+    def at(self, versions: Mapping[str, str]) -> ReferencesAt:
+        """Return what reads these versions, or later ones."""
+        return ReferencesAt(self, versions)
+
+    def read(self, name: str, path: str, version: str | None) -> dict[str, Any] | None:
+        """Return what a path holds, from memory where that is of this version or a later one."""
+        known, held = self._held.get(name, ("", None))
+        if version and known and parse_time(known) >= parse_time(version):
+            return dict(held)
+        try:
+            found: dict[str, Any] = self._api.get(path)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            self._held.pop(name, None)
+            return None
+        self._held[name] = (found["updated"], found)
+        return found
+
+    def _versions_of_blocks(self, names: set[str]) -> dict[str, str]:
+        pairs = [name.split(".", 1) for name in names]
+        if not pairs:
+            return {}
+        found = self._filter(
+            "block_documents",
+            block_documents={"name": {"any_": sorted({name for _, name in pairs})}},
+            block_types={"slug": {"any_": sorted({slug for slug, _ in pairs})}},
+        )
+        versions = {f"{b['block_type']['slug']}.{b['name']}": b["updated"] for b in found}
+        return {f"blocks.{name}": versions[name] for name in names & versions.keys()}
+
+    def _versions_of_documents(self, ids: set[str]) -> dict[str, str]:
+        if not ids:
+            return {}
+        asked = {"id": {"any_": sorted(ids)}, "is_anonymous": None}
+        found = self._filter("block_documents", block_documents=asked)
+        return {f"block_documents.{block['id']}": block["updated"] for block in found}
+
+    def _versions_of_variables(self, names: set[str]) -> dict[str, str]:
+        if not names:
+            return {}
+        found = self._filter("variables", variables={"name": {"any_": sorted(names)}})
+        return {f"variables.{variable['name']}": variable["updated"] for variable in found}
+
+    def _filter(self, kind: str, **asked: Any) -> list[dict[str, Any]]:
+        return list(self._api.post(f"/{kind}/filter", {**asked, "limit": FILTER_SIZE}))
+
+
+@dataclass(frozen=True, slots=True)
+class ReferencesAt:
+    """Reads what one run's template refers to; see :class:`templating.References`."""
+
+    references: References
+    versions: Mapping[str, str]
+
+    def block(self, type_slug: str, name: str) -> Mapping[str, Any]:
+        """Return a block's data."""
+        path = f"/block_types/slug/{_quoted(type_slug)}/block_documents/name/{_quoted(name)}"
+        found = self._read(f"blocks.{type_slug}.{name}", f"{path}?include_secrets=true")
+        if found is None:
+            raise _gone(f"block {name!r} of type {type_slug!r}")
+        return dict(found["data"])
+
+    def block_document(self, id: str) -> Mapping[str, Any]:
+        """Return the data of a block by its id."""
+        path = f"/block_documents/{_quoted(id)}?include_secrets=true"
+        found = self._read(f"block_documents.{id}", path)
+        if found is None:
+            raise _gone(f"block of the id {id}")
+        return dict(found["data"])
+
+    def variable(self, name: str) -> Any:
+        """Return a variable's value, or :data:`templating.MISSING`."""
+        found = self._read(f"variables.{name}", f"/variables/name/{_quoted(name)}")
+        return MISSING if found is None else found["value"]
+
+    def _read(self, name: str, path: str) -> dict[str, Any] | None:
+        return self.references.read(name, path, self.versions.get(name))
+
+
+def _quoted(part: str) -> str:
+    return quote(part, safe="")
+
+
+def _gone(what: str) -> PermanentError:
+    return PermanentError(
+        f"The {what}, which the work pool, the deployment or the run refers to, does not exist. "
+        "Create it, or correct the reference."
+    )

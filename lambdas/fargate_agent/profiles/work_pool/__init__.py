@@ -1,0 +1,99 @@
+"""Runs of a Prefect work pool: its base job template, filled in, under the kwargs files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fargate_agent.accounts import Accounts
+from fargate_agent.errors import PermanentError
+from fargate_agent.external_kwargs import KwargsFile, KwargsFiles
+from fargate_agent.kwargs import Kwargs, KwargsModel, stacked
+from fargate_agent.orchestrators.prefect3 import Prefect3, variables_of
+from fargate_agent.orchestrators.states import RunState
+from fargate_agent.profiles.work_pool.agent import Agent
+from fargate_agent.profiles.work_pool.ecs_job import EcsJob
+from fargate_agent.profiles.work_pool.job_template import job_configuration
+from fargate_agent.profiles.work_pool.rendering import Surroundings, render
+from fargate_agent.runs import FlowRun, Launch
+from fargate_agent.templating import MISSING, fill
+
+ANY_PREFECT_3 = "prefecthq/prefect:3-latest"
+
+_REGIONS = ("AWS_DEFAULT_REGION", "AWS_REGION")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPoolProfile:
+    """See :class:`profiles.Profile`."""
+
+    prefect: Prefect3
+    files: KwargsFiles
+    model: KwargsModel
+    agent: Agent
+    accounts: Accounts
+
+    def defaults(self) -> tuple[Kwargs, str]:
+        """Return what every run is started with; see :meth:`profiles.Profile.defaults`."""
+        return self.agent.kwargs, self.agent.launch_type
+
+    def render(self, run: FlowRun, state: RunState | None) -> tuple[Launch, str | None]:
+        """Render a run; see :meth:`profiles.Profile.render`."""
+        pool = self.prefect.work_pool(run.work_pool_updated)
+        layers = list(self._job_variables(run))
+        files = self.files.read(run)
+        external = stacked(*(self.model.split(file.values, file.url) for file in files))
+        try:
+            job = self._job(run, pool["base_job_template"], layers)
+            account = self.accounts.of(job.aws_credentials)
+            around = Surroundings(
+                work_pool_id=pool["id"],
+                version=self.prefect.server_version(),
+                default_image=self._default_image,
+                account=account,
+            )
+            agent = self.agent.elsewhere() if job.aws_credentials else self.agent
+            launch = render(run, job, agent, external, around)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # The same input fails the same way however often it is tried.
+            raise PermanentError(
+                "The work pool's base job template and the job variables do not make an ECS task: "
+                f"{error}. Correct them in the work pool, the deployment or the run."
+            ) from error
+        self.model.check(None if launch.definition_arn else launch.definition, launch.request)
+        return launch, _urls(files)
+
+    def _job_variables(self, run: FlowRun) -> Iterator[Mapping[str, Any]]:
+        if run.deployment_id:
+            yield variables_of(self.prefect.deployment(run.deployment_id, run.deployment_updated))
+        if run.has_job_variables:
+            yield self.prefect.flow_run(run.id)["job_variables"] or {}
+
+    def _job(
+        self, run: FlowRun, template: Mapping[str, Any], layers: list[Mapping[str, Any]]
+    ) -> EcsJob:
+        own = self.accounts.own.region
+        configuration = job_configuration(
+            template,
+            *layers,
+            references=self.prefect.references.at(run.references),
+            environment={**dict.fromkeys(_REGIONS, own), **self.agent.env},
+        )
+        job = EcsJob.read(configuration)
+        if job.name and "{{" in job.name:
+            context = {
+                "flow": self.prefect.flow(run.flow_id),
+                "flow_run": self.prefect.flow_run(run.id),
+            }
+            name = fill(job.name, {"ctx": context}, {})
+            job = replace(job, name=None if name is MISSING else str(name))
+        return job
+
+    def _default_image(self) -> str:
+        version = self.prefect.server_version()
+        return f"prefecthq/prefect:{version}-python3.12" if version else ANY_PREFECT_3
+
+
+def _urls(files: list[KwargsFile]) -> str | None:
+    return " and ".join(file.url for file in files) or None

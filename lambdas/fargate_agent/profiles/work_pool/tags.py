@@ -1,0 +1,78 @@
+"""The tags of a task: Prefect's own labels, as its workers write them, and the users'. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from slugify import slugify
+
+from fargate_agent.runs import FlowRun, parse_time
+
+MAX_TAGS = 50
+"""ECS takes at most this many tags on a resource."""
+
+_NOT_IN_A_LABEL = r"[^a-zA-Z0-9_./=+:@-]"
+
+
+def prefect_labels(
+    run: FlowRun, *, work_pool: str, work_pool_id: str, worker: str, version: str | None
+) -> dict[str, str]:
+    """Return the labels by which workers tell whose a task is.
+
+    Parameters
+    ----------
+    version
+        Prefect's, where the server tells it.
+    """
+    labels = {
+        "prefect.io/flow-run-id": run.id,
+        "prefect.io/flow-run-name": run.name,
+        "prefect.io/version": version,
+        "prefect.io/work-pool-name": work_pool,
+        "prefect.io/work-pool-id": work_pool_id,
+        "prefect.io/worker-name": worker,
+        "prefect.io/flow-id": run.flow_id,
+        "prefect.io/flow-name": run.flow_name,
+        "prefect.io/deployment-id": run.deployment_id,
+        "prefect.io/deployment-name": run.deployment_name,
+        "prefect.io/deployment-updated": run.deployment_updated
+        and parse_time(run.deployment_updated).isoformat(),
+    }
+    return {name: value for name, value in labels.items() if value}
+
+
+def tags_of_task(
+    labels: Mapping[str, str], templated: Any, *, weakest: Any, strongest: Any
+) -> list[dict[str, str]]:
+    """Return the tags, each key once, and Prefect's first: ECS takes but so many.
+
+    Parameters
+    ----------
+    labels
+        Prefect's and the job's.
+    templated
+        The tags of the template's request, under the labels.
+    weakest, strongest
+        The tags of the agent's own kwargs and of those in S3, which are not made into slugs.
+    """
+    job = {**as_labels(templated), **labels}
+    own = [name for name in labels if name.startswith("prefect.io/")]
+    slugs = {_slug(name): _slug(str(job[name])) for name in [*own, *job]}
+    tags = {**slugs, **as_labels(weakest), **slugs, **as_labels(strongest)}
+    cut = {key[:128]: str(value)[:256] for key, value in tags.items() if key}
+    return [{"key": key, "value": value} for key, value in cut.items()][:MAX_TAGS]
+
+
+def as_labels(tags: Any) -> dict[str, Any]:
+    """Read tags, which may be a table of labels or ECS's list; one without a value is none."""
+    if isinstance(tags, Mapping):
+        pairs = dict(tags)
+    else:
+        pairs = {tag.get("key"): tag.get("value") for tag in tags or []}
+    return {str(key): value for key, value in pairs.items() if value is not None}
+
+
+def _slug(text: str) -> str:
+    """Write a label as Prefect's ECS worker does: ``Hello, World`` is ``Hello-World``."""
+    return slugify(text, regex_pattern=_NOT_IN_A_LABEL, allow_unicode=True, lowercase=False)
