@@ -1,4 +1,4 @@
-"""``make demo``: twenty runs of four flows through the deployed agent, on this machine."""
+"""``make demo``: twenty runs of five flows through the deployed agent, on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from local.loop import Loop, Row, deployed_loop
+from local import pool
+from local.loop import WORK_POOL, Loop, Row, deployed_loop
 from local.processes import ProcessFailed
 
 KWARGS = {
@@ -42,16 +43,19 @@ class Expected:
 FLOWS = {
     "hello": Expected("COMPLETED"),
     "needs-more": Expected("COMPLETED", "2048 / 8192"),
+    "uses-the-pool": Expected("COMPLETED"),
     "fails-on-purpose": Expected("FAILED"),
     "is-killed": Expected("CRASHED"),
 }
 PLAN = [
     # flow, seconds ahead, runs
-    ("hello", 0, 4),
+    ("hello", 0, 3),
+    ("uses-the-pool", 0, 1),
     ("needs-more", 0, 2),
     ("fails-on-purpose", 0, 1),
     ("is-killed", 0, 1),
-    ("hello", 10, 4),
+    ("hello", 10, 3),
+    ("uses-the-pool", 10, 1),
     ("needs-more", 10, 2),
     ("hello", 30, 3),
     ("needs-more", 30, 2),
@@ -117,6 +121,11 @@ def watch(rows_of: Callable[[Iterable[str]], list[Row]], plan: dict[str, Planned
 
 def play(loop: Loop) -> bool:
     """Deploy the flows, schedule the plan, watch it; tell whether every run ended as it should."""
+    pool.customise(loop.api, WORK_POOL)
+    console.print(
+        f"Gave the work pool a sidecar ({pool.SIDECAR['name']}), and variables from the block "
+        f"secret/{pool.TOKEN} and the Prefect variable {pool.WAREHOUSE}."
+    )
     deployments = loop.deploy_flows(*(name.replace("-", "_") for name in FLOWS))
     url = loop.drop_kwargs("needs-more", deployments["needs-more"]["flow_id"], KWARGS)
     console.print(f"Dropped {url}: {json.dumps(KWARGS)}")
@@ -136,11 +145,22 @@ def play(loop: Loop) -> bool:
 def _summary(loop: Loop, rows: list[Row], plan: dict[str, Planned]) -> bool:
     good = sum(plan[row.id].is_met_by(row) for row in rows)
     console.print(f"{good} of {len(rows)} runs ended as they should.")
-    bigger = [id for id, planned in plan.items() if planned.flow == "needs-more"]
-    greeted = sum("GREETING=from S3" in line for line in loop.logs(*bigger))
-    console.print(f"{greeted} of {len(bigger)} runs of needs-more printed the variable from S3.")
+    told = [
+        _printed(loop, plan, "needs-more", "GREETING=from S3", "variable from S3"),
+        _printed(loop, plan, "uses-the-pool", "10 letters for the blue one", "block and variable"),
+    ]
+    with_sidecar = sum(len(task["containers"]) == 2 for task in loop.tasks())
+    console.print(f"{with_sidecar} of {len(rows)} tasks had the sidecar.")
     tell_delays(rows, plan)
-    return good == len(rows) and greeted == len(bigger)
+    return all(told) and good == with_sidecar == len(rows)
+
+
+def _printed(loop: Loop, plan: dict[str, Planned], flow: str, words: str, what: str) -> bool:
+    """Tell whether every run of a flow has printed some words."""
+    ids = [id for id, planned in plan.items() if planned.flow == flow]
+    count = sum(words in line for line in loop.logs(*ids))
+    console.print(f"{count} of {len(ids)} runs of {flow} printed the {what}.")
+    return count == len(ids)
 
 
 def tell_delays(rows: list[Row], plan: dict[str, Planned]) -> None:

@@ -20,6 +20,12 @@ def needs_more(table: str = "orders") -> None:
     print(f"Loading {table} with GREETING={os.environ['GREETING']}")
 
 
+@flow(log_prints=True)
+def uses_the_pool() -> None:
+    """A flow that prints what the work pool's template gives to every run."""
+    print(f"A token of {len(os.environ['TOKEN'])} letters for {os.environ['WAREHOUSE']}")
+
+
 @flow
 def fails_on_purpose() -> None:
     """A flow that fails: its run ends Failed, and nobody starts it again."""

@@ -23,6 +23,7 @@ def prefect_server(
     *,
     auth_string: str | None = None,
     settings: Mapping[str, str] | None = None,
+    bin: Path = PREFECT_BIN,
 ) -> Iterator[str]:
     """Run a server with a home of its own and no telemetry; give its API's address.
 
@@ -34,11 +35,13 @@ def prefect_server(
         ``user:password`` that every call must bring.
     settings
         Further ``PREFECT_*`` settings.
+    bin
+        The folder of the ``prefect`` to run.
     """
     port = processes.free_port()
     url = f"http://127.0.0.1:{port}/api"
     protection = {"PREFECT_SERVER_API_AUTH_STRING": auth_string} if auth_string else {}
-    command = [PREFECT_BIN / "prefect", "server", "start", "--host", "127.0.0.1"]
+    command = [bin / "prefect", "server", "start", "--host", "127.0.0.1"]
     with processes.running(
         [*command, "--port", str(port)],
         env={

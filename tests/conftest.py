@@ -14,15 +14,21 @@ from moto import mock_aws
 os.environ["JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION"] = "20"
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # no test starts an instance
 
-from local.prefect_server import prefect_server
+from local.prefect_server import PREFECT_BIN, prefect_server
 from tests.support.aws import default_session
 from tests.support.world import World
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let other recordings of the legacy agent be played than the project's own."""
-    default = Path(__file__).parent / "parity" / "legacy_cases.json"
-    parser.addoption("--legacy-cases", type=Path, default=default, metavar="FILE")
+    """Let other recordings be played than the project's own, and another Prefect be the server."""
+    parity = Path(__file__).parent / "parity"
+    recordings = {
+        "--legacy-cases": parity / "legacy_cases.json",
+        "--ecs-worker-cases": parity / "ecs_worker" / "cases.json.gz",
+    }
+    for option, default in recordings.items():
+        parser.addoption(option, type=Path, default=default, metavar="FILE")
+    parser.addoption("--prefect-bin", type=Path, default=PREFECT_BIN, metavar="FOLDER")
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +41,12 @@ def _no_aws_of_this_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_url(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[str]:
     """The API of a real Prefect server, started once."""
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as url:
+    bin = request.config.getoption("--prefect-bin")
+    with prefect_server(tmp_path_factory.mktemp("prefect"), bin=bin) as url:
         yield url
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from fargate_agent.agent import Agent
+from fargate_agent.profiles.work_pool.agent import Agent
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs
 from tests.support.aws import kwargs_model

@@ -36,7 +36,13 @@ def test_a_short_file_gets_the_defaults():
             "work_queues": [],
             **PREFECT_1_DEFAULTS,
         },
-        "aws": {"credentials_secret": None, "role_arn": None, "region": None, "botocore": {}},
+        "aws": {
+            "credentials_secret": None,
+            "role_arn": None,
+            "region": None,
+            "botocore": {},
+            "assumable_roles": [],
+        },
         "ecs": {
             "launch_type": "FARGATE",
             "enable_task_revisions": False,
@@ -66,6 +72,7 @@ def test_a_whole_file_is_read_as_it_is_written():
         work_queues = ["night"]
         [aws]
         region = "eu-central-1"
+        assumable_roles = ["arn:aws:iam::210987654321:role/tenant"]
         [aws.botocore]
         retries = {{ mode = "standard" }}
         [ecs]
@@ -107,6 +114,7 @@ def test_a_whole_file_is_read_as_it_is_written():
             "role_arn": None,
             "region": "eu-central-1",
             "botocore": {"retries": {"mode": "standard"}},
+            "assumable_roles": ["arn:aws:iam::210987654321:role/tenant"],
         },
         "ecs": {
             "launch_type": "FARGATE",
@@ -177,13 +185,15 @@ def test_an_unknown_key_names_the_nearest_known_one(text: str, message: str):
         ("work_queues = 'one'\n", "prefect.work_queues: Input should be a valid list; it is 'one'"),
         ("work_queues = [1]\n", "prefect.work_queues.0: Input should be a valid string; it is 1"),
         ("api_key_secret = 'x'\n", "prefect.api_key_secret: must be the full ARN of a Secrets"),
-        ("version = 4\n", "prefect.version: Input should be 1 or 3; it is 4"),
+        ("version = 4\n", "prefect.version: Input should be 1, 2 or 3; it is 4"),
         ("[ecs]\nallowed_roles = ['x']\n", "ecs.allowed_roles.0: must be an ARN such as arn:aws:"),
         ("[ecs]\nallowed_clusters = ['x']\n", "ecs.allowed_clusters.0: must be an ARN such as"),
         ("[ecs]\nlaunch_type = 'ECS'\n", "ecs.launch_type: Input should be 'FARGATE', 'FARGATE_SP"),
         ("[ecs]\non_drift = 'x'\n", "ecs.on_drift: Input should be 'revise', 'reuse' or 'fail'"),
         ("[aws]\nregion = 'Paris'\n", "aws.region: String should match pattern "),
         ("[aws]\nrole_arn = 'x'\n", "aws.role_arn: must be an ARN such as arn:aws:"),
+        ("[aws]\nassumable_roles = ['x']\n", "aws.assumable_roles.0: must be an ARN such as"),
+        ("[aws]\nassumable_roles = 'x'\n", "aws.assumable_roles: Input should be a valid list"),
         ("[aws]\ncredentials_secret = 'x'\n", "aws.credentials_secret: must be the full ARN"),
         ("[external_kwargs]\nbucket = 'A_b'\n", "external_kwargs.bucket: String should match"),
     ],

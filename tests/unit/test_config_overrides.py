@@ -123,11 +123,11 @@ def test_an_ecs_kwarg_of_a_wrong_type_is_refused():
     assert message.startswith("FILE: ecs.kwargs: volumes: Invalid type for parameter volumes, ")
 
 
-@pytest.mark.parametrize("launch_type", ["EC2", "EXTERNAL"])
-def test_an_ecs_kwarg_may_not_choose_another_launch_type(launch_type: str):
-    assert refusal(f"{VALID}[ecs.kwargs]\nlaunchType = '{launch_type}'\n") == (
-        "FILE: ecs.kwargs: launchType: this version launches on FARGATE. Remove it."
-    )
+@pytest.mark.parametrize("launch_type", ["EC2", "EXTERNAL", "FARGATE_SPOT"])
+def test_an_ecs_kwarg_may_choose_a_launch_type(launch_type: str):
+    config = read(f"{VALID}[ecs.kwargs]\nlaunchType = '{launch_type}'\n")
+
+    assert split_kwargs(config).request == {"launchType": launch_type}
 
 
 def test_ecs_kwargs_are_split_as_the_function_will():
@@ -157,22 +157,6 @@ def test_the_keys_that_wait_for_another_version_are_these():
     assert NOT_YET.keys() == {"ecs.relaunch_attempts"}
 
 
-@pytest.mark.parametrize("version", ["2", "'2'"])
-def test_prefect_2_is_refused_by_name(version: str):
-    message = "prefect.version: this version of the agent serves Prefect 1 and 3."
-
-    assert refusal(f"{VALID}version = {version}\n") == f"FILE: {message}"
-    assert refusal(overrides={"prefect.version": version.strip("'")}) == f"-c {message}"
-
-
-@pytest.mark.parametrize("launch_type", ["FARGATE_SPOT", "EC2", "EXTERNAL", ""])
-def test_with_prefect_3_another_launch_type_is_refused_by_name(launch_type: str):
-    message = f"ecs.launch_type: {launch_type!r} is not in this version with Prefect 3; use FARGATE"
-
-    assert refusal(f"{VALID}[ecs]\nlaunch_type = '{launch_type}'\n") == f"FILE: {message}"
-    assert refusal(overrides={"ecs.launch_type": launch_type}) == f"-c {message}"
-
-
 @pytest.mark.parametrize(
     ("flag", "value"), [("agent.labels", "['a']"), ("ecs.enable_task_revisions", "true")]
 )
@@ -187,6 +171,7 @@ def test_what_only_prefect_1_knows_is_refused_by_name(flag: str, value: str):
 @pytest.mark.parametrize(
     ("flag", "value", "found"),
     [
+        ("prefect.version", "2", 2),
         ("prefect.version", "3", 3),
         ("prefect.work_queues", '["fast", "slow"]', ["fast", "slow"]),
         ("agent.enabled", False, False),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from infra.config import ONLY_PREFECT_1, ONLY_PREFECT_3, runtime_settings
+from infra.config import ONLY_PREFECT_1, ONLY_WORK_POOLS, runtime_settings
 from tests.support.agent_toml import VALID, read, refusal
 
 PREFECT_1 = """
@@ -118,13 +118,13 @@ def test_a_key_of_prefect_1_is_refused_with_prefect_3(key: str):
     assert message.startswith(f"FILE: prefect.{key}: belongs to Prefect 1")
 
 
-@pytest.mark.parametrize("key", ONLY_PREFECT_3)
-def test_a_key_of_prefect_3_is_refused_with_prefect_1(key: str):
+@pytest.mark.parametrize("key", ONLY_WORK_POOLS)
+def test_a_key_of_work_pools_is_refused_with_prefect_1(key: str):
     value = {"auth_string_secret": f"'{SECRET}'", "work_queues": "[]"}.get(key, "'x'")
 
     message = refusal(f"{PREFECT_1}{key} = {value}\n")
 
-    assert message.startswith(f"FILE: prefect.{key}: belongs to Prefect 3")
+    assert message.startswith(f"FILE: prefect.{key}: belongs to Prefect 2 and 3")
 
 
 def test_ecs_kwargs_may_be_the_legacy_agents_texts():

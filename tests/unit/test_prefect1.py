@@ -500,7 +500,9 @@ def test_a_launch_is_told_in_the_legacy_agents_words():
     with Prefect1Server() as server:
         row = server.add_run(server.add_flow())
 
-        prefect1(server).launched(run_of(row), TASK, "with task definition etl:7.")
+        agent = prefect1(server)
+        agent.launched(run_of(row), TASK, "with task definition etl:7.")
+        agent.write_logs()
 
         (line,) = server.logs(row["id"])
     assert (line["level"], line["name"]) == ("INFO", "fargate-agent")
@@ -513,7 +515,9 @@ def test_a_launch_may_be_kept_quiet():
     with Prefect1Server() as server:
         row = server.add_run(server.add_flow())
 
-        prefect1(server).launched(run_of(row), TASK, None)
+        agent = prefect1(server)
+        agent.launched(run_of(row), TASK, None)
+        agent.write_logs()
 
         assert server.calls == []
 
@@ -523,8 +527,11 @@ def test_a_lost_line_is_no_failed_launch():
         row = server.add_run(server.add_flow())
         server.fail_next("write_run_logs", error="the log service is down")
 
-        prefect1(server).launched(run_of(row), TASK, "x")
+        agent = prefect1(server)
+        agent.launched(run_of(row), TASK, "x")
+        agent.write_logs()
 
+        assert "write_run_logs" in [call.operation for call in server.calls]
         assert (row["state"], server.logs(row["id"])) == ("Scheduled", [])
 
 

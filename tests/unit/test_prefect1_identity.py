@@ -145,7 +145,9 @@ def test_every_first_call_names_the_tenant_of_the_key():
                 "launched": (run, Task(arn=TASK_ARN, cluster_arn=CLUSTER_ARN), "x"),
             }
 
-            getattr(prefect1(server), call)(*arguments.get(call, (run.id, "told")))
+            agent = prefect1(server)
+            getattr(agent, call)(*arguments.get(call, (run.id, "told")))
+            agent.write_logs()
 
             assert server.calls[-1].headers["X-PREFECT-TENANT-ID"] == server.tenant_id, call
             if call == "launched":
@@ -249,6 +251,7 @@ def test_a_configuration_may_keep_the_agent_quiet(quiet: bool, lines: int):
         agent = prefect1(server, agent_config_id=config["id"])
 
         agent.launched(run_of(row), Task(arn=TASK_ARN, cluster_arn=CLUSTER_ARN), "x")
+        agent.write_logs()
 
         assert [line["name"] for line in server.logs(row["id"])] == ["configured"] * lines
 

@@ -6,7 +6,7 @@ import pytest
 
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs
-from fargate_agent.rendering import MAX_TAGS
+from fargate_agent.profiles.work_pool.tags import MAX_TAGS
 from tests.support.rendering import rendered, task_kwargs
 from tests.support.values import RUN_ID, agent, flow_run
 

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from fargate_agent.clients import TaskClients
+from fargate_agent import clients
 from fargate_agent.errors import PermanentError
 from fargate_agent.sessions import task_client
 from tests.support.values import settings
@@ -147,27 +147,31 @@ def test_all_clients_share_what_the_role_was_assumed_with():
 
 
 def test_tasks_are_run_as_somebody_else_and_the_stacks_bucket_is_read_as_oneself():
-    clients = TaskClients.from_settings(settings(aws_role_arn=ROLE, aws_region="eu-central-1"))
+    given = settings(aws_role_arn=ROLE, aws_region="eu-central-1")
 
-    assert clients.ecs.meta.region_name == "eu-central-1"
-    assert clients.tagging.meta.region_name == "eu-central-1"
-    assert key_of(clients.ecs) == key_of(clients.tagging)
-    assert clients.s3.meta.region_name == "us-east-1"
-    assert key_of(clients.s3) == key_of(boto3.client("s3"))
+    own, s3 = clients.accounts(given).own, clients.kwargs_files(given).s3
+
+    assert own.region == own.ecs.meta.region_name == "eu-central-1"
+    assert own.definitions.tagging.meta.region_name == "eu-central-1"
+    assert key_of(own.ecs) == key_of(own.definitions.tagging) != key_of(boto3.client("ecs"))
+    assert s3.meta.region_name == "us-east-1"
+    assert key_of(s3) == key_of(boto3.client("s3"))
 
 
 def test_a_bucket_that_the_user_named_is_read_as_tasks_are_run():
-    clients = TaskClients.from_settings(settings(aws_role_arn=ROLE, kwargs_bucket_is_given=True))
+    s3 = clients.kwargs_files(settings(aws_role_arn=ROLE, kwargs_bucket_is_given=True)).s3
 
-    assert key_of(clients.s3) == key_of(clients.ecs)
+    caller = key_of(s3)
+    assert caller.token
+    assert caller != key_of(boto3.client("s3"))
 
 
 def test_botocores_options_are_laid_over_the_agents():
     options = {"max_pool_connections": 3, "user_agent_extra": "etl"}
 
-    clients = TaskClients.from_settings(settings(aws_botocore=options))
+    own = clients.accounts(settings(aws_botocore=options)).own
 
-    config = clients.ecs.meta.config
+    config = own.ecs.meta.config
     assert (config.max_pool_connections, config.user_agent_extra) == (3, "etl")
     assert (config.connect_timeout, config.read_timeout) == (3, 8)
-    assert clients.tagging.meta.config.max_pool_connections == 3
+    assert own.definitions.tagging.meta.config.max_pool_connections == 3

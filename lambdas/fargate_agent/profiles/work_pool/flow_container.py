@@ -24,8 +24,8 @@ def templated_containers(job: EcsJob, agent: Agent) -> tuple[list[dict[str, Any]
     PermanentError
         There is no container of the name.
     """
-    templated = job.task_definition.get("containerDefinitions") or []
-    containers = [without_empty(container) for container in templated if container] or [{}]
+    templated = job.task_definition.get("containerDefinitions") or [{}]
+    containers = [without_empty(container) for container in templated]
     for container in containers:
         if "environment" in container:
             container["environment"] = variables(container["environment"])
@@ -38,10 +38,12 @@ def templated_containers(job: EcsJob, agent: Agent) -> tuple[list[dict[str, Any]
             f"{', '.join(repr(name) for name in names if name) or 'none with a name'}. Correct "
             "one of the two."
         )
-    for name in (asked, agent.kwargs.container.get("name"), CONTAINER_NAME, None):
-        if name in names and (name or name is None):
-            return containers, names.index(name)
-    return containers, 0
+    wanted = [asked, agent.kwargs.container.get("name"), CONTAINER_NAME]
+    found = next((name for name in wanted if name and name in names), None)
+    flow = containers[names.index(found) if found in names else 0]
+    # Any other that is left without a word is one whose placeholders had no values.
+    said = [container for container in containers if container or container is flow]
+    return said, next(index for index, container in enumerate(said) if container is flow)
 
 
 def flow_container(
