@@ -1,4 +1,4 @@
-"""Task definitions that are registered for one run (``auto_deregister_task_definition``).
+"""Task definitions that are not kept beyond their run (``auto_deregister_task_definition``).
 
 A task says in its own request which one is to be deregistered when it has stopped, and ECS's
 events repeat what a request says.

@@ -130,7 +130,7 @@ class Launcher:
 
 def _run(run: FlowRun, launch: Launch, revision: Revision, account: Account) -> Task:
     request = launch.request
-    if launch.deregisters and revision.how == "registered":
+    if launch.deregisters and revision.ours:
         request = with_deregistration(request, revision.arn)
     return run_task(
         account.ecs,

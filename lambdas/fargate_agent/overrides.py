@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from fargate_agent.kwargs import Kwargs
-from fargate_agent.placement import in_units
+from fargate_agent.placement import as_text, in_units
 
 
 def laid_over(
@@ -59,7 +59,7 @@ def in_ecs_form(
     asked = present(overrides or {})
     containers = [present(c) for c in asked.pop("containerOverrides", None) or []]
     for size in asked.keys() & {"cpu", "memory"}:
-        asked[size] = str(asked[size])
+        asked[size] = as_text(asked[size])
     for container in containers:
         make_sizes_numbers(container)
         if container.get("name") in (None, flow, templated):

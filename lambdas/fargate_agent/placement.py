@@ -88,9 +88,9 @@ def place_job(
     sizes = {"cpu": placed.get("cpu") or CPU, "memory": placed.get("memory") or MEMORY}
     for size in ("cpu", "memory"):
         if placed.get(size):
-            placed[size] = str(placed[size])
+            placed[size] = as_text(placed[size])
     if chosen in (FARGATE, SPOT):
-        placed |= {size: str(value) for size, value in sizes.items()}
+        placed |= {size: as_text(value) for size, value in sizes.items()}
         placed.setdefault("networkMode", "awsvpc")
         requires = placed.get("requiresCompatibilities", [])
         placed["requiresCompatibilities"] = [*requires, *({FARGATE} - {*requires})]
@@ -149,6 +149,11 @@ def _unfit(chosen: str, needed: str, requires: list[str]) -> str:
         f"The task definition's requiresCompatibilities are {', '.join(requires)}, and the launch "
         f"type is {chosen}. Add {needed} to them, or choose another launch type."
     )
+
+
+def as_text(size: Any) -> str:
+    """Write a size as a task's, in text: a job variable may be any number."""
+    return str(int(size)) if isinstance(size, float) and size.is_integer() else str(size)
 
 
 def in_units(size: Any) -> str:

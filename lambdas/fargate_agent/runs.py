@@ -106,7 +106,7 @@ class Launch:
     """A revision that the run names itself: it is run as it is, and ``definition`` is not used."""
     revision: RevisionTerms = field(default_factory=RevisionTerms)
     deregisters: bool = False
-    """A revision that is registered for the run is deregistered when its task has stopped."""
+    """A revision that the agent registered is deregistered when the run's task has stopped."""
     aws_credentials: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The fields of an AWS credentials block to run it as; empty for the agent's own."""
     name: str | None = None

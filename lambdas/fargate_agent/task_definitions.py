@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +42,13 @@ _NAMED_VALUES = ({"name", "value"}, {"name", "valueFrom"}, {"key", "value"})
 class Revision:
     """A registered task definition.
 
-    ``how`` is "reused" or "registered", as it is told to the run's log.
+    ``how`` is "reused" or "registered", as it is told to the run's log. ``ours`` is false of one
+    that the agent did not register.
     """
 
     arn: str
     how: str
+    ours: bool = True
 
     @property
     def name(self) -> str:
@@ -117,6 +119,10 @@ class _Found:
             self.tags.get(key, value) == value for key, value in owner.items()
         )
 
+    def differs_from(self, wanted: Mapping[str, Any]) -> list[str]:
+        """Name every difference of the content."""
+        return differences(wanted, {**self.definition, "tags": self.tags})
+
     def is_of_an_older_version(self, wanted: Mapping[str, Any]) -> bool:
         """Tell whether the wanted flow is of a later version: then no revision can be its own."""
         versions = (self.tags.get(FLOW_VERSION_TAG, "0"), tags_of(wanted).get(FLOW_VERSION_TAG, ""))
@@ -148,7 +154,7 @@ class TaskDefinitions:
         self.tagging = tagging
         self._on_drift = on_drift
         self._sleep = sleep
-        self._known: dict[str, str] = {}
+        self._known: dict[str, Revision] = {}
         self._registering = threading.Lock()
 
     def ensure(self, definition: Mapping[str, Any], terms: RevisionTerms | None = None) -> Revision:
@@ -170,26 +176,26 @@ class TaskDefinitions:
         digest = content_hash({**definition, "owner": dict(terms.owner)})
         known = self._known.get(digest)
         if known:
-            return Revision(arn=known, how="reused")
+            return known
         with self._registering:  # one registration at a time is all that ECS takes of a family
             known = self._known.get(digest)  # another thread's, by now
             if known:
-                return Revision(arn=known, how="reused")
+                return known
             revision = self._find(definition, terms) or self._register(definition, terms)
-            self._known[digest] = revision.arn
+            self._known[digest] = replace(revision, how="reused")
             return revision
 
     def forget(self, arn: str) -> None:
         """Drop a revision from memory, for ECS says that it is no longer active."""
         with self._registering:
-            self._known = {digest: held for digest, held in self._known.items() if held != arn}
+            self._known = {digest: held for digest, held in self._known.items() if held.arn != arn}
 
     def _find(self, definition: Mapping[str, Any], terms: RevisionTerms) -> Revision | None:
         latest = self._describe(definition["family"])
         if latest is None:
             return None
         if self._is_usable(latest, definition, terms):
-            return Revision(arn=latest.arn, how="reused")
+            return Revision(arn=latest.arn, how="reused", ours=HASH_TAG in latest.tags)
         if self._on_drift is OnDrift.REVISE:
             tag = (HASH_TAG, content_hash(definition))
         elif terms.owner and not latest.is_of_an_older_version(definition):
@@ -200,7 +206,7 @@ class TaskDefinitions:
         for arn in self._tagged(definition["family"], *tag):
             found = self._describe(arn)
             if found and self._is_usable(found, definition, terms):
-                return Revision(arn=arn, how="reused")
+                return Revision(arn=arn, how="reused", ours=HASH_TAG in found.tags)
         return None
 
     def _is_usable(
@@ -210,12 +216,14 @@ class TaskDefinitions:
             return False
         if found.tags.get(HASH_TAG) == content_hash(definition):
             return True
-        if self._on_drift is OnDrift.REVISE or not found.belongs_to(terms.owner):
+        if self._on_drift is OnDrift.REVISE:  # it may be another's, such as an ECS worker's
+            return HASH_TAG not in found.tags and not found.differs_from(definition)
+        if not found.belongs_to(terms.owner):
             return False
         missing = terms.credentials - found.secrets
         if self._on_drift is OnDrift.FAIL:
             wanted = without_secrets(definition, missing)
-            drift = differences(wanted, {**found.definition, "tags": found.tags})
+            drift = found.differs_from(wanted)
             if drift:
                 raise PermanentError(
                     f"The task definition {found.arn.rpartition('/')[2]} differs from what this "

@@ -111,7 +111,9 @@ def run_task(
         if detail["Code"] == "ConflictException":
             return _task(error.response["resourceIds"][0])  # type: ignore[typeddict-item]
         if _definition_is_gone(detail["Code"], detail.get("Message", "").lower()):
-            raise InactiveDefinition(definition_arn) from error
+            raise InactiveDefinition(
+                f"The task definition {definition_arn} is inactive."
+            ) from error
         raise
     if answer["tasks"]:
         return _task(answer["tasks"][0]["taskArn"])

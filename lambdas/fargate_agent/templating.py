@@ -104,10 +104,17 @@ def reach(values: Any, path: str) -> Any:
     found = values
     for part in path.replace("[", ".").replace("]", "").split("."):
         try:
-            found = found[int(part) if part.lstrip("-").isdecimal() else part]
+            found = found[_key(part)]
         except (IndexError, KeyError, TypeError):
             return MISSING
     return found
+
+
+def _key(part: str) -> int | str:
+    try:
+        return int(part)
+    except ValueError:
+        return part
 
 
 def _blocks(template: Any, references: References) -> Any:

@@ -1,7 +1,7 @@
 """What a flow run asks of ECS, by what it is a run of: the steps are the same for all.
 
-``work_pool`` renders runs of Prefect 2 and 3, ``prefect1`` those of Prefect 1, either for the agent's
-own kind of container (``flow_run``) or for that of a ``FargateTaskEnvironment``
+``work_pool`` renders runs of Prefect 2 and 3, ``prefect1`` those of Prefect 1, either for the
+agent's own kind of container (``flow_run``) or for that of a ``FargateTaskEnvironment``
 (``task_environment``).
 """
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from fargate_agent.drift import OWN_TAGS
 from fargate_agent.errors import PermanentError
-from fargate_agent.kwargs import Kwargs, merged
+from fargate_agent.kwargs import AGENTS_OWN, Kwargs, merged
 from fargate_agent.overrides import present
 from fargate_agent.placement import job_launch, place_job
 from fargate_agent.profiles.work_pool import named_definition
@@ -33,6 +33,10 @@ from fargate_agent.runs import FlowRun, Launch, RevisionTerms
 
 DEPLOYMENT_ID_TAG = f"{OWN_TAGS}deployment-id"
 """On a revision, tells whose it is where deployments share a family."""
+
+
+_NOT_THE_JOBS = AGENTS_OWN - {"referenceId"} | {"tags"}
+"""What a template's request may say and the agent says itself: a run is one task."""
 
 
 class Account(Protocol):
@@ -180,7 +184,7 @@ def _request(
         worker=agent.name,
         version=around.version,
     )
-    kept = {key: v for key, v in task.request.items() if key not in ("tags", "taskDefinition")}
+    kept = {key: value for key, value in task.request.items() if key not in _NOT_THE_JOBS}
     return {
         **_with_network(kept, task, job, agent, around.account),
         "overrides": render_overrides(
