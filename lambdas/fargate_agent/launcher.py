@@ -65,7 +65,7 @@ class Launcher:
         """Start a tiny task with what every run is started with; see :mod:`rehearsal`."""
         own = self.accounts.own
         definitions = TaskDefinitions(own.ecs, own.definitions.tagging)
-        return rehearse(own.ecs, definitions, *self.profile.defaults())
+        return rehearse(own.ecs, definitions, self.profile.defaults(), self.profile.place)
 
     def launch(self, run: FlowRun, *, known: Reads | None) -> None:
         """Start the run's one task, or find that there is nothing to start.

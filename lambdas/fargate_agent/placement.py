@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fargate_agent.errors import PermanentError
 
 CPU, MEMORY = "1024", "2048"
 """CPU units and MiB of a run that asks for nothing, as those of Prefect's ECS worker."""
+
+Place = Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
+"""Makes a definition and a request fit each other."""
 
 FARGATE, SPOT = "FARGATE", "FARGATE_SPOT"
 

@@ -10,7 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from fargate_agent.kwargs import Kwargs
-from fargate_agent.placement import place
+from fargate_agent.placement import Place
 from fargate_agent.task_definitions import TaskDefinitions
 from fargate_agent.tasks import run_task
 
@@ -29,7 +29,7 @@ STARTED_BY = "validate-configuration"
 
 
 def rehearse(
-    ecs: ECSClient, definitions: TaskDefinitions, kwargs: Kwargs, launch_type: str
+    ecs: ECSClient, definitions: TaskDefinitions, kwargs: Kwargs, place: Place
 ) -> dict[str, Any]:
     """Start the task, and return its ARN and its definition's.
 
@@ -37,6 +37,8 @@ def rehearse(
     ----------
     kwargs
         What every run is started with; of the container all but what makes it this test.
+    place
+        Makes a definition and a request fit each other and the agent's launch type.
 
     Raises
     ------
@@ -49,7 +51,6 @@ def rehearse(
     definition, request = place(
         {**kwargs.definition, "family": FAMILY, "containerDefinitions": [container]},
         {**kwargs.request, "overrides": {"containerOverrides": []}},
-        launch_type,
     )
     revision = definitions.ensure(definition)
     task = run_task(

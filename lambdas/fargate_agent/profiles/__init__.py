@@ -7,7 +7,7 @@ agent's own kind of container (``flow_run``) or for that of a ``FargateTaskEnvir
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from fargate_agent.kwargs import Kwargs
 from fargate_agent.orchestrators.states import RunState
@@ -17,8 +17,13 @@ from fargate_agent.runs import FlowRun, Launch
 class Profile(Protocol):
     """Renders the launches of one orchestrator's runs."""
 
-    def defaults(self) -> tuple[Kwargs, str]:
-        """Return what every run is started with: the agent's kwargs, and its launch type."""
+    def defaults(self) -> Kwargs:
+        """Return what every run is started with."""
+
+    def place(
+        self, definition: dict[str, Any], request: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Make a definition of one container and a request fit each other and the launch type."""
 
     def render(self, run: FlowRun, state: RunState | None) -> tuple[Launch, str | None]:
         """Render a run that is claimed.

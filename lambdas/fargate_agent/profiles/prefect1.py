@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from fargate_agent.external_kwargs import KwargsFiles
 from fargate_agent.kwargs import Kwargs, KwargsModel
 from fargate_agent.orchestrators.prefect1 import Prefect1
 from fargate_agent.orchestrators.states import RunState
-from fargate_agent.placement import without_needless_network
+from fargate_agent.placement import place, without_needless_network
 from fargate_agent.profiles.flow_run import render_flow_run
 from fargate_agent.profiles.prefect1_flow import check
 from fargate_agent.profiles.prefect1_kwargs import read_run_config
@@ -32,7 +33,7 @@ class Prefect1Profile:
         check(details)
         settings = self._prefect.settings()
         tenant = self._prefect.tenant_of_key()
-        agent, _ = self.defaults()
+        agent = self.defaults()
         config = read_run_config(details.get("run_config"), self._model)
         file = next(iter(self._files.read(run)), None)
         values, url = (file.values, file.url) if file else ({}, None)
@@ -50,7 +51,7 @@ class Prefect1Profile:
         request = without_needless_network(launch.definition, launch.request, made)
         return replace(launch, request=request), url
 
-    def defaults(self) -> tuple[Kwargs, str]:
+    def defaults(self) -> Kwargs:
         """Return what every run is started with; see :meth:`profiles.Profile.defaults`."""
         settings = self._prefect.settings()
         if self._kwargs is None:
@@ -59,4 +60,10 @@ class Prefect1Profile:
                 source += f", with agent configuration {settings.agent_config_id} above it"
             stack, user = settings.stack_kwargs, settings.ecs_kwargs
             self._kwargs = self._model.of_agent(stack, user, source)
-        return self._kwargs, settings.launch_type
+        return self._kwargs
+
+    def place(
+        self, definition: dict[str, Any], request: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Fit a definition and a request; see :meth:`profiles.Profile.place`."""
+        return place(definition, request, self._prefect.settings().launch_type)

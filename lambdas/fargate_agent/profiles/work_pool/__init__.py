@@ -12,6 +12,7 @@ from fargate_agent.external_kwargs import KwargsFile, KwargsFiles
 from fargate_agent.kwargs import Kwargs, KwargsModel, stacked
 from fargate_agent.orchestrators.prefect3 import Prefect3, variables_of
 from fargate_agent.orchestrators.states import RunState
+from fargate_agent.placement import place_job
 from fargate_agent.profiles.work_pool.agent import Agent
 from fargate_agent.profiles.work_pool.ecs_job import EcsJob
 from fargate_agent.profiles.work_pool.job_template import job_configuration
@@ -34,9 +35,19 @@ class WorkPoolProfile:
     agent: Agent
     accounts: Accounts
 
-    def defaults(self) -> tuple[Kwargs, str]:
+    def defaults(self) -> Kwargs:
         """Return what every run is started with; see :meth:`profiles.Profile.defaults`."""
-        return self.agent.kwargs, self.agent.launch_type
+        return self.agent.kwargs
+
+    def place(
+        self, definition: dict[str, Any], request: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Fit a definition and a request; see :meth:`profiles.Profile.place`."""
+        (only,) = definition["containerDefinitions"]
+        placed, asked, only = place_job(definition, request, only, self.agent.launch_type)
+        if placed.get("networkMode") != "awsvpc":
+            asked.pop("networkConfiguration", None)
+        return {**placed, "containerDefinitions": [only]}, asked
 
     def render(self, run: FlowRun, state: RunState | None) -> tuple[Launch, str | None]:
         """Render a run; see :meth:`profiles.Profile.render`."""

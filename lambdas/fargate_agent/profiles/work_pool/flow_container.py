@@ -30,20 +30,31 @@ def templated_containers(job: EcsJob, agent: Agent) -> tuple[list[dict[str, Any]
         if "environment" in container:
             container["environment"] = variables(container["environment"])
         make_sizes_numbers(container)
-    names = [container.get("name") for container in containers]
-    asked = job.container_name
-    if asked and asked not in names:
-        raise PermanentError(
-            f"The work pool's template has no container {asked!r} (container_name); it has "
-            f"{', '.join(repr(name) for name in names if name) or 'none with a name'}. Correct "
-            "one of the two."
-        )
-    wanted = [asked, agent.kwargs.container.get("name"), CONTAINER_NAME]
-    found = next((name for name in wanted if name and name in names), None)
-    flow = containers[names.index(found) if found in names else 0]
+    flow = _flow_among(containers, job.container_name, agent.kwargs.container.get("name"))
     # Any other that is left without a word is one whose placeholders had no values.
     said = [container for container in containers if container or container is flow]
     return said, next(index for index, container in enumerate(said) if container is flow)
+
+
+def _flow_among(
+    containers: list[dict[str, Any]], asked: str | None, default: str | None
+) -> dict[str, Any]:
+    named: dict[str | None, dict[str, Any]] = {}
+    for container in containers:
+        named.setdefault(container.get("name"), container)
+    for name in (asked, *((default, CONTAINER_NAME) if not asked else ())):
+        if name and name in named:
+            return named[name]
+    if asked == CONTAINER_NAME and None not in named:
+        containers.append({"name": asked})
+        return containers[-1]
+    if asked and asked != CONTAINER_NAME:
+        raise PermanentError(
+            f"The work pool's template has no container {asked!r} (container_name); it has "
+            f"{', '.join(repr(name) for name in named if name) or 'none with a name'}. Correct "
+            "one of the two."
+        )
+    return named.get(None, containers[0])
 
 
 def flow_container(

@@ -83,8 +83,11 @@ def merge_variables(*layers: Mapping[str, Any]) -> dict[str, Any]:
     for index, layer in enumerate(layers):
         for key, value in _dotted([layer]):
             table = key.partition(".")[0]
-            stronger = any(table in above for above in layers[index:])
-            if not stronger and isinstance(merged[table], Mapping):
+            if any(table in above for above in layers[index:]):
+                continue
+            if merged[table] is None:
+                merged[table] = {}
+            if isinstance(merged[table], Mapping):
                 _set(merged, key, value)
     return merged
 

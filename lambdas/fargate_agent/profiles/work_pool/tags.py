@@ -45,7 +45,7 @@ def prefect_labels(
 def tags_of_task(
     labels: Mapping[str, str], templated: Any, *, weakest: Any, strongest: Any
 ) -> list[dict[str, str]]:
-    """Return the tags, each key once, and Prefect's first: ECS takes but so many.
+    """Return the tags, each key once. ECS takes but so many: Prefect's own are kept before all.
 
     Parameters
     ----------
@@ -56,12 +56,13 @@ def tags_of_task(
     weakest, strongest
         The tags of the agent's own kwargs and of those in S3, which are not made into slugs.
     """
-    job = {**as_labels(templated), **labels}
-    own = [name for name in labels if name.startswith("prefect.io/")]
-    slugs = {_slug(name): _slug(str(job[name])) for name in [*own, *job]}
-    tags = {**slugs, **as_labels(weakest), **slugs, **as_labels(strongest)}
-    cut = {key[:128]: str(value)[:256] for key, value in tags.items() if key}
-    return [{"key": key, "value": value} for key, value in cut.items()][:MAX_TAGS]
+    job = {_slug(k): _slug(str(v)) for k, v in {**as_labels(templated), **labels}.items()}
+    own = [_slug(name) for name in labels if name.startswith("prefect.io/")]
+    below, above = as_labels(weakest), as_labels(strongest)
+    values = {**below, **job, **above}
+    cut = {key[:128]: str(values[key])[:256] for key in [*own, *above, *job, *below]}
+    usable = [key for key in cut if key and not key.lower().startswith("aws:")]
+    return [{"key": key, "value": cut[key]} for key in usable[:MAX_TAGS]]
 
 
 def as_labels(tags: Any) -> dict[str, Any]:
