@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from fargate_agent.observability import logger
+from fargate_agent.runs import DEREGISTER_ENV, MAX_TAGS
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
-
-DEREGISTER_ENV = "FARGATE_AGENT_DEREGISTERS"
-"""Names, in ECS's events of a task, the task definition that is to be deregistered with it."""
 
 TAG = {"key": "prefect.io/degregister-task-definition", "value": "true"}
 """As Prefect's ECS worker spells it, whose observer deregisters by this tag."""
@@ -29,7 +27,7 @@ def with_deregistration(request: Mapping[str, Any], definition_arn: str) -> dict
     told = {"name": DEREGISTER_ENV, "value": definition_arn}
     flow = {**flow, "environment": [*flow.get("environment", []), told]}
     overrides = {**request["overrides"], "containerOverrides": [flow, *others]}
-    return {**request, "overrides": overrides, "tags": [*request["tags"], TAG]}
+    return {**request, "overrides": overrides, "tags": [*request["tags"][: MAX_TAGS - 1], TAG]}
 
 
 def deregister(ecs: Callable[[], ECSClient], detail: Mapping[str, Any]) -> None:

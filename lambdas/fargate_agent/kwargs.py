@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 AGENTS_OWN = frozenset({"clientToken", "count", "referenceId", "startedBy", "taskDefinition"})
 """``run_task`` keys that hold the agent's guarantees together, so no user may set them."""
 
+CHOICES = frozenset({"capacityProviderStrategy", "launchType"})
+"""Two ways to say what runs a task, of which either takes the place of both."""
+
 VARIABLES = ("environment", "secrets")
 """A container's two kinds of variables. ECS takes a name only once, in either."""
 
@@ -48,6 +51,8 @@ def merged(*layers: Kwargs) -> Kwargs:
     request: dict[str, Any] = {}
     container: dict[str, Any] = {}
     for layer in layers:
+        if CHOICES & layer.request.keys():  # ECS takes only one of these
+            request = {key: value for key, value in request.items() if key not in CHOICES}
         definition |= layer.definition
         request |= layer.request
         container |= layer.container

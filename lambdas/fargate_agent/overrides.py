@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs
-from fargate_agent.placement import as_text, in_units
+from fargate_agent.placement import as_number, as_text
 
 
 def laid_over(
@@ -67,7 +68,7 @@ def in_ecs_form(
         if "environment" in container:
             container["environment"] = variables(container["environment"])
         if isinstance(container.get("command"), str):
-            container["command"] = shlex.split(container["command"])
+            container["command"] = words(container["command"])
     return {**asked, "containerOverrides": containers}
 
 
@@ -96,6 +97,23 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def words(command: str) -> list[str]:
+    """Split a command into its words, as a shell does.
+
+    Raises
+    ------
+    PermanentError
+        A quotation mark has no other.
+    """
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise PermanentError(
+            f"The command cannot be split into words: {error}. Correct it in the work pool, the "
+            "deployment or the run."
+        ) from error
+
+
 def variables(environment: Any) -> list[dict[str, Any]]:
     """List variables, which may be written as a table too; one without a value is none."""
     if isinstance(environment, Mapping):
@@ -107,7 +125,7 @@ def variables(environment: Any) -> list[dict[str, Any]]:
 def make_sizes_numbers(container: dict[str, Any]) -> None:
     """Turn a container's sizes into the numbers ECS wants: a job variable may be text."""
     for size in container.keys() & {"cpu", "memory", "memoryReservation"}:
-        container[size] = int(in_units(container[size]))
+        container[size] = as_number(size, container[size])
 
 
 def present(mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,9 @@ Place = Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[st
 
 FARGATE, SPOT = "FARGATE", "FARGATE_SPOT"
 
+_MOST = 2**31 - 1
+"""ECS's integers end here."""
+
 _UNITS = {"vcpu": 1024, "gb": 1024}
 
 
@@ -98,7 +101,7 @@ def place_job(
         requires = placed.get("requiresCompatibilities", [])
         placed["requiresCompatibilities"] = [*requires, *({FARGATE} - {*requires})]
         return placed, asked, dict(flow)
-    numbers = {size: int(in_units(value)) for size, value in sizes.items()}
+    numbers = {size: as_number(size, value) for size, value in sizes.items()}
     return placed, asked, {**numbers, **flow}
 
 
@@ -159,10 +162,29 @@ def as_text(size: Any) -> str:
     return str(int(size)) if isinstance(size, float) and size.is_integer() else str(size)
 
 
+def as_number(name: str, size: Any) -> int:
+    """Write a size as a container's, in whole CPU units or MiB.
+
+    Raises
+    ------
+    PermanentError
+        It is none.
+    """
+    number = in_units(size)
+    if not number.isdecimal() or len(number) > len(str(_MOST)) or int(number) > _MOST:
+        # The value is not repeated, for it may be a secret.
+        raise PermanentError(
+            f"The size {name!r} of a container is no number of CPU units or MiB. Correct it in the "
+            "work pool, the deployment, the run or the S3 kwargs file."
+        )
+    return int(number)
+
+
 def in_units(size: Any) -> str:
     """Write a size as a number of CPU units or MiB: ``1 vCPU`` and ``2GB`` are 1024 and 2048."""
     text = str(size).strip().lower()
     found = re.fullmatch(r"([\d.]+)\s*(vcpu|gb)?", text)
-    if not found:
+    try:
+        return str(int(float(found[1]) * _UNITS.get(found[2], 1))) if found else text
+    except (OverflowError, ValueError):
         return text
-    return str(int(float(found[1]) * _UNITS.get(found[2], 1)))

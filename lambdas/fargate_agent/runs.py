@@ -12,6 +12,12 @@ from typing import Any
 CLAIM_ENV = "FARGATE_AGENT_CLAIM_ID"
 """Names the claim a task was started for, in the container and in ECS's events of it."""
 
+DEREGISTER_ENV = "FARGATE_AGENT_DEREGISTERS"
+"""Names the task definition that is to be deregistered with a task, in ECS's events of it."""
+
+MAX_TAGS = 50
+"""ECS takes at most this many tags on a resource."""
+
 TASK_ENVIRONMENT_CONTAINER = "flow-container"
 """The container that runs the flow in the task of a Prefect 1 ``FargateTaskEnvironment``."""
 

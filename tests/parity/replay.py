@@ -118,7 +118,7 @@ def _deliver_all(case: Case, prefect: Prefect1Server, made: Replay) -> None:
             version=run["version"],
         )
     launcher = Launcher.from_settings(settings.load())
-    launcher.definitions._sleep = lambda _: None
+    launcher.accounts.own.definitions._sleep = lambda _: None
     if case.validates:
         made.outcomes.append(_validated(launcher))
         return

@@ -7,6 +7,7 @@ in it.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,7 @@ class References:
         return {f"blocks.{name}": versions[name] for name in names & versions.keys()}
 
     def _versions_of_documents(self, ids: set[str]) -> dict[str, str]:
+        ids = set(filter(_is_uuid, ids))  # one that is none would have the server refuse them all
         if not ids:
             return {}
         asked = {"id": {"any_": sorted(ids)}, "is_anonymous": None}
@@ -118,6 +120,14 @@ class ReferencesAt:
 
     def _read(self, name: str, path: str) -> dict[str, Any] | None:
         return self.references.read(name, path, self.versions.get(name))
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _quoted(part: str) -> str:

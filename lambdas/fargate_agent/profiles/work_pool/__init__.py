@@ -68,9 +68,14 @@ class WorkPoolProfile:
             launch = render(run, job, agent, external, around)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # The same input fails the same way however often it is tried.
+            what = type(error).__name__
+            if not isinstance(
+                error, ValueError
+            ):  # whose text may repeat a value, and that a secret
+                what += f": {error}"
             raise PermanentError(
-                "The work pool's base job template and the job variables do not make an ECS task: "
-                f"{error}. Correct them in the work pool, the deployment or the run."
+                "The work pool's base job template and the job variables do not make an ECS task "
+                f"({what}). Correct them in the work pool, the deployment or the run."
             ) from error
         self.model.check(None if launch.definition_arn else launch.definition, launch.request)
         return launch, _urls(files)

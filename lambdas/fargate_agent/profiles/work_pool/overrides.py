@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fargate_agent.kwargs import Kwargs
-from fargate_agent.overrides import in_ecs_form, laid_over, without_stronger
+from fargate_agent.overrides import in_ecs_form, laid_over, without_stronger, words
 from fargate_agent.profiles.work_pool.agent import Agent
 from fargate_agent.profiles.work_pool.ecs_job import EcsJob
-from fargate_agent.runs import CLAIM_ENV, FlowRun
+from fargate_agent.runs import CLAIM_ENV, DEREGISTER_ENV, FlowRun
 
 COMMAND = ["prefect", "flow-run", "execute"]
 
@@ -52,7 +51,8 @@ def render_overrides(
     file = in_ecs_form(external.request.get("overrides"), names.final, names.templated)
     layers = [*(without_stronger(layer, external, names.final) for layer in weaker), file]
     identity = {"PREFECT__FLOW_RUN_ID": run.id, CLAIM_ENV: run.claim_id}
-    return laid_over(layers, names.final, identity=identity, secrets=secrets)
+    taken = {*secrets, DEREGISTER_ENV}  # which is the agent's own to say
+    return laid_over(layers, names.final, identity=identity, secrets=taken)
 
 
 def _without(layer: Mapping[str, Any], flow: str, removed: Collection[str]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _command(job: EcsJob, agent: Agent, external: Kwargs) -> list[str]:
         or agent.kwargs.container.get("command")
         or COMMAND
     )
-    return shlex.split(command) if isinstance(command, str) else list(command)
+    return words(command) if isinstance(command, str) else list(command)
 
 
 def _environment(run: FlowRun, job: EcsJob, agent: Agent) -> dict[str, str]:

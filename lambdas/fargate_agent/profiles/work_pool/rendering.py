@@ -166,12 +166,7 @@ def _layered(job: EcsJob, agent: Agent, external: Kwargs) -> Kwargs:
     request = present(job.task_run_request)
     if job.cluster:
         request.setdefault("cluster", job.cluster)
-    below = merged(agent.kwargs, Kwargs(definition=definition, request=request))
-    chosen = {"launchType", "capacityProviderStrategy"}
-    if chosen & external.request.keys():  # either takes the place of both
-        left = {key: value for key, value in below.request.items() if key not in chosen}
-        below = Kwargs(definition=below.definition, request=left)
-    return merged(below, external)
+    return merged(agent.kwargs, Kwargs(definition=definition, request=request), external)
 
 
 def _request(

@@ -7,10 +7,7 @@ from typing import Any
 
 from slugify import slugify
 
-from fargate_agent.runs import FlowRun, parse_time
-
-MAX_TAGS = 50
-"""ECS takes at most this many tags on a resource."""
+from fargate_agent.runs import MAX_TAGS, FlowRun, parse_time
 
 _NOT_IN_A_LABEL = r"[^a-zA-Z0-9_./=+:@-]"
 
