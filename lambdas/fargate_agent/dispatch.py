@@ -180,7 +180,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
             context=context,
         )
     finally:
-        deliveries.launcher.orchestrator.write_logs()
+        deliveries.launcher.orchestrator.flush()
 
 
 clients.made_at_start(_deliveries)

@@ -61,6 +61,8 @@ def in_ecs_form(
     containers = [present(c) for c in asked.pop("containerOverrides", None) or []]
     for size in asked.keys() & {"cpu", "memory"}:
         asked[size] = as_text(asked[size])
+        if asked[size] == "0":  # which is none
+            del asked[size]
     for container in containers:
         make_sizes_numbers(container)
         if container.get("name") in (None, flow, templated):
@@ -126,6 +128,8 @@ def make_sizes_numbers(container: dict[str, Any]) -> None:
     """Turn a container's sizes into the numbers ECS wants: a job variable may be text."""
     for size in container.keys() & {"cpu", "memory", "memoryReservation"}:
         container[size] = as_number(size, container[size])
+        if not container[size]:  # which is none
+            del container[size]
 
 
 def present(mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,8 +79,8 @@ class Orchestrator(Protocol):
     def launched(self, run: FlowRun, task: Task, details: str | None) -> None:
         """Tell the run of its task, with ``details`` for its log or None to keep that quiet."""
 
-    def write_logs(self) -> None:
-        """Write the log lines of the runs launched since the last call."""
+    def flush(self) -> None:
+        """Tell what was kept of the launches since the last call, to need fewer calls."""
 
     def crash(self, flow_run_id: str, message: str) -> None:
         """Tell the run that its infrastructure failed. A finished run keeps its state."""

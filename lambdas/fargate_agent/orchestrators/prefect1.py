@@ -305,7 +305,7 @@ class Prefect1:
             message = f"Submitted for execution: Task ARN: {task.arn} {details}"
             self._lines.append(self._line(run.id, message, "INFO"))
 
-    def write_logs(self) -> None:
+    def flush(self) -> None:
         """Write the lines of what was launched, all in one call, for what it is worth."""
         lines, self._lines = self._lines, []
         self._log(lines)

@@ -62,6 +62,7 @@ class Prefect3:
         self._pool: dict[str, Any] = {}
         self._worker_id: str | None = None
         self._version: tuple[str | None] | None = None
+        self._launched: list[str] = []
         self._lines: list[dict[str, Any]] = []
         self.references = References(api)
 
@@ -307,37 +308,46 @@ class Prefect3:
     # -- what is reported
 
     def launched(self, run: FlowRun, task: Task, details: str | None) -> None:
-        """Record the run's infrastructure and who launched it; keep a line for its log."""
+        """Record the run's infrastructure; keep for :meth:`flush` what else is told of it."""
         self.report_infrastructure(run.id, task.infrastructure_id)
-        self._label(run)
+        self._launched.append(run.id)
         if details is not None:
             self._lines.append(self._line(run.id, f"Started ECS task {task.arn} {details}", INFO))
 
-    def write_logs(self) -> None:
-        """Write the lines of what was launched, all in one call, for what it is worth."""
-        lines, self._lines = self._lines, []
-        if not lines:
-            return
-        try:
-            self._api.post("/logs/", lines)
-        except Exception:
-            ids = [line["flow_run_id"] for line in lines]
-            logger.warning("the runs' log lines are lost", flow_run_ids=ids, exc_info=True)
+    def flush(self) -> None:
+        """Label the runs that were launched, and write their lines, for what it is worth.
 
-    def _label(self, run: FlowRun) -> None:
-        """Label a run as workers do, so that Prefect links it with worker and pool."""
-        labels = {
+        All lines go in one call. Labels have a call for each run, which loads a small server so
+        much that it is made when no launch waits for it.
+        """
+        launched, self._launched = self._launched, []
+        lines, self._lines = self._lines, []
+        if lines:
+            self._try("POST", "/logs/", lines)
+        if launched and self._knows_labels():
+            for id in launched:
+                self._try("PATCH", f"/flow_runs/{id}/labels", self._labels())
+
+    def _try(self, method: str, path: str, body: Any) -> None:
+        try:
+            self._api.send(method, path, body)
+        except Exception:
+            logger.warning("a report is lost", call=f"{method} {path}", exc_info=True)
+
+    def _knows_labels(self) -> bool:
+        try:
+            return not (self.server_version() or "3").startswith("2.")
+        except ApiError:
+            return False
+
+    def _labels(self) -> dict[str, str]:
+        """Return the labels that workers give a run, by which Prefect links it with them."""
+        return {
             "prefect.worker.name": self._worker_name,
             "prefect.worker.type": "ecs",
             "prefect.work-pool.name": self._pool_name,
             "prefect.work-pool.id": self._pool["id"],
         }
-        if (self.server_version() or "3").startswith("2."):
-            return  # which knows no labels
-        try:
-            self._api.send("PATCH", f"/flow_runs/{run.id}/labels", labels)
-        except Exception:
-            logger.warning("the run's labels are lost", flow_run_id=run.id, exc_info=True)
 
     def report_infrastructure(self, flow_run_id: str, infrastructure_id: str) -> None:
         """Record ``cluster::task_arn``, by which Prefect's own cancellation finds the task."""

@@ -25,15 +25,19 @@ def templated_containers(job: EcsJob, agent: Agent) -> tuple[list[dict[str, Any]
         There is no container of the name.
     """
     templated = job.task_definition.get("containerDefinitions") or [{}]
-    containers = [without_empty(container) for container in templated]
-    for container in containers:
-        if "environment" in container:
-            container["environment"] = variables(container["environment"])
-        make_sizes_numbers(container)
+    containers = [_templated(container) for container in templated]
     flow = _flow_among(containers, job.container_name, agent.kwargs.container.get("name"))
     # Any other that is left without a word is one whose placeholders had no values.
     said = [container for container in containers if container or container is flow]
     return said, next(index for index, container in enumerate(said) if container is flow)
+
+
+def _templated(container: Mapping[str, Any]) -> dict[str, Any]:
+    made = without_empty(container)
+    if "environment" in made:
+        made["environment"] = variables(container["environment"])  # an empty text is a text
+    make_sizes_numbers(made)
+    return made
 
 
 def _flow_among(

@@ -28,7 +28,7 @@ from fargate_agent.profiles.work_pool.flow_container import (
     without_empty,
 )
 from fargate_agent.profiles.work_pool.overrides import ContainerNames, render_overrides
-from fargate_agent.profiles.work_pool.tags import prefect_labels, tags_of_task
+from fargate_agent.profiles.work_pool.tags import as_labels, prefect_labels, tags_of_task
 from fargate_agent.runs import FlowRun, Launch, RevisionTerms
 
 DEPLOYMENT_ID_TAG = f"{OWN_TAGS}deployment-id"
@@ -163,6 +163,9 @@ def _layered(job: EcsJob, agent: Agent, external: Kwargs) -> Kwargs:
     """Lay the three layers over each other, all but the containers."""
     definition = without_empty(job.task_definition)
     definition.pop("containerDefinitions", None)
+    tags = as_labels(definition.pop("tags", None))
+    if tags:
+        definition["tags"] = [{"key": key, "value": str(value)} for key, value in tags.items()]
     request = present(job.task_run_request)
     if job.cluster:
         request.setdefault("cluster", job.cluster)
