@@ -28,6 +28,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "agent": {"url": True, "labels": ["prod"]},
         "prefect": {"version": 1, "api_url": "https://prefect.example.com"},
     },
+    "Prefect 2, with roles of jobs": {
+        "prefect": {"version": 2},
+        "aws": {"assumable_roles": [OTHER_ROLE]},
+    },
+    "tasks on instances": {"ecs": {"launch_type": "EC2", "kwargs": GIVEN}},
     "tasks in another account": {
         "aws": {"role_arn": "arn:aws:iam::210987654321:role/tasks"},
         "ecs": {"kwargs": GIVEN},

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fargate_agent import launcher
+from fargate_agent.orchestrators.http import JsonClient
 from tests.support.world import World
 
 pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
@@ -133,31 +134,10 @@ def test_a_poison_message_blocks_nobody(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("task_definition_arn", "arn:aws:ecs:us-east-1:123456789012:task-definition/x:1"),
-        ("vpc_id", "vpc-1"),
-        ("env", {"TOKEN": "{{ prefect.blocks.secret.token }}"}),
-        ("aws_credentials", {"region_name": "eu-west-1"}),
-    ],
-)
-def test_a_variable_that_is_not_followed_is_named(world: World, variable: str, value: Any) -> None:
-    deployment = world.deployment()
-    run = world.schedule(deployment, job_variables={variable: value})
-    world.poll()
-    assert world.deliver() == []
-
-    state = world.run(run)["state"]
-    assert state["type"] == "CRASHED"
-    assert f"job variable '{variable}" in state["message"]
-    assert world.tasks() == []
-
-
-@pytest.mark.parametrize(
     ("variables", "words"),
     [
         ({"command": "python -c 'unclosed"}, "No closing quotation"),
-        ({"cpu": "plenty"}, "invalid literal for int"),
+        ({"cpu": "plenty"}, "The size 'cpu' of a container is no number"),
     ],
 )
 def test_variables_that_make_no_task_are_told(
@@ -176,24 +156,16 @@ def test_variables_that_make_no_task_are_told(
     assert words in state["message"]
 
 
-def test_a_deleted_deployment_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    deployment = world.deployment()
-    run = world.schedule(deployment)
-    world.poll()
-    world.prefect.send("DELETE", f"/deployments/{deployment}")
-    world.deliver()
-
-    assert world.tasks() == []
-    assert world.prefect.post("/flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}}) == []
-
-
 def test_a_lost_log_line_harms_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     run = enqueued(world)
+    post = JsonClient.post
 
-    def broken(*_: Any, **__: Any) -> None:
-        raise OSError("no logs today")
+    def broken(client: JsonClient, path: str, body: Any) -> Any:
+        if path == "/logs/":
+            raise OSError("no logs today")
+        return post(client, path, body)
 
-    monkeypatch.setattr("fargate_agent.orchestrators.prefect3.Prefect3.log", broken)
+    monkeypatch.setattr(JsonClient, "post", broken)
     assert world.deliver() == []
 
     assert [task["startedBy"] for task in world.tasks()] == [run]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-import boto3
 import pytest
 
+from tests.support import aws
 from tests.support.functions import FUNCTIONS, Functions
 from tests.support.iam import Judge, Request, consuming, logging, requests
-from tests.support.stack_template import OTHER_ROLE, of_type
+from tests.support.stack_template import OTHER_ROLE, REGION, SECRET, of_type
 from tests.support.world import World
 
 pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slo
 @pytest.fixture
 def exercised(make_world: Callable[..., World]) -> World:
     """Take every path that calls AWS: a secret, a new and a warm launch, S3, an early message."""
-    arn = boto3.client("secretsmanager").create_secret(Name="key", SecretString="pnu_1")["ARN"]
-    world = make_world(prefect={"api_key_secret": arn}, ecs={"allowed_roles": [OTHER_ROLE]})
+    aws.keep_secret(SECRET, "pnu_1")
+    world = make_world(prefect={"api_key_secret": SECRET}, ecs={"allowed_roles": [OTHER_ROLE]})
     plain = world.deployment()
     privileged = world.deployment("privileged")
     world.put_kwargs(privileged, {"taskRoleArn": OTHER_ROLE}, flow="privileged")
@@ -37,7 +37,18 @@ def exercised(make_world: Callable[..., World]) -> World:
     world.deliver()  # a changed definition is looked for among the older revisions
     (task, *_) = world.tasks()
     world.stopped(task, stoppedReason="gone", containers=[])
+    in_the_default_vpc(world)
     return world
+
+
+def in_the_default_vpc(world: World) -> None:
+    """Launch a run that brings a region of its own, so that its network is looked up.
+
+    And let the definition that was registered for it be deregistered.
+    """
+    block = world.block({"region_name": REGION}, "aws-credentials")
+    world.set_default(aws_credentials=block.reference, auto_deregister_task_definition=True)
+    world.stopped(world.launched(world.deployment(cluster=world.cluster)))
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -72,8 +83,8 @@ def test_all_is_allowed_and_no_grant_goes_unused(exercised: World, function: str
     ],
     ids=lambda request: f"{request.action} {request.resource[-25:]}",
 )
-def test_dispatch_may_not(exercised: World, request_: Request) -> None:
-    assert not Judge(exercised.deployed, "dispatch").allows(request_)
+def test_dispatch_may_not(world: World, request_: Request) -> None:
+    assert not Judge(world.deployed, "dispatch").allows(request_)
 
 
 def assert_allowed_and_needed(world: Functions, function: str) -> None:

@@ -68,21 +68,38 @@ def test_the_container_is_told_which_run_it_is(world: World) -> None:
     assert tags["prefect.io/work-pool-name"] == world.pool
 
 
-def test_a_warm_launch_calls_aws_once_and_prefect_three_times(world: World) -> None:
+def test_a_warm_launch_calls_ecs_once_and_reports(world: World) -> None:
     deployment = world.deployment()
     launch(world, deployment)
-    world.schedule(deployment)
+    run = world.schedule(deployment)
     world.poll()
     world.recorder.calls.clear()
     world.prefect_calls.clear()
 
     world.deliver()
 
-    # GetObject is the look for a kwargs file, the one call more that they cost.
-    assert world.recorder.of("dispatch") == ["GetObject", "RunTask"]
-    paths = [(method, path.rpartition("/")[2]) for method, path in world.prefect_calls]
-    assert [method for method, _ in paths] == ["POST", "PATCH", "POST"]
-    assert (paths[0][1], world.prefect_calls[2][1]) == ("set_state", "/logs/")
+    # GetObject is the look for a kwargs file, of the flow and of the deployment.
+    assert world.recorder.of("dispatch") == ["GetObject", "GetObject", "RunTask"]
+    of_flow, of_deployment = (asked["Key"] for asked in world.requests("GetObject"))
+    assert of_flow == f"kwargs/etl/{world.run(run)['flow_id'][:8]}.json"
+    name = world.prefect.get(f"/deployments/{deployment}")["name"]
+    assert of_deployment == f"kwargs/etl/{name}.json"
+    assert world.prefect_calls == [
+        ("POST", f"/flow_runs/{run}/set_state"),
+        ("PATCH", f"/flow_runs/{run}"),
+        ("PATCH", f"/flow_runs/{run}/labels"),
+        ("POST", "/logs/"),
+    ]
+
+
+def test_the_log_lines_of_a_batch_are_written_in_one_call(world: World) -> None:
+    deployment = world.deployment()
+    runs = [world.schedule(deployment) for _ in range(3)]
+    world.poll()
+    assert world.deliver() == []
+
+    assert world.prefect_calls.count(("POST", "/logs/")) == 1
+    assert all(len(world.logs(run)) == 1 for run in runs)
 
 
 def test_a_changed_deployment_is_seen_by_a_warm_function(world: World) -> None:

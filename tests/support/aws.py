@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
+from moto.secretsmanager.models import secretsmanager_backends
 
 from fargate_agent.kwargs import KwargsModel
 
@@ -49,3 +50,10 @@ def stubbed(service: str) -> Iterator[tuple[Any, Stubber]]:
 def client_error(code: str, message: str = "no", operation: str = "RunTask") -> ClientError:
     """Make the error that boto3 raises for an answer of AWS."""
     return ClientError({"Error": {"Code": code, "Message": message}}, operation)
+
+
+def keep_secret(arn: str, value: str) -> None:
+    """Make a secret of this very ARN: with one of its own, each test would need its own stack."""
+    name = arn.rpartition(":")[2].rpartition("-")[0]
+    moto("secretsmanager").create_secret(Name=name, SecretString=value)
+    secretsmanager_backends[arn.split(":")[4]][arn.split(":")[3]].secrets[name].arn = arn

@@ -183,14 +183,14 @@ class Functions:
         )
         return sum(int(answer["Attributes"][name]) for name in names)
 
-    def stopped(self, task: Mapping[str, Any], **detail: Any) -> None:
-        """Invoke ``watch`` with the event of a task that stopped."""
+    def stopped(self, task: Mapping[str, Any], *, fails: bool = False, **detail: Any) -> None:
+        """Invoke ``watch`` with the event of a task that stopped, which it acknowledges or not."""
         event = {"detail": {**json.loads(json.dumps(task, default=str)), **detail}}
         record = {"messageId": "1", "receiptHandle": "1", "body": json.dumps(event)}
         record |= {"attributes": {}, "eventSource": "aws:sqs"}  # type: ignore[dict-item]
         with self.inside("watch"):
             answer = watch.handler({"Records": [record]}, CONTEXT)  # type: ignore[arg-type]
-        assert answer == {"batchItemFailures": []}
+        assert bool(answer["batchItemFailures"]) is fails
 
     @property
     def runs_queue(self) -> str:
@@ -207,6 +207,14 @@ class Functions:
             return []
         return list(ecs.describe_tasks(cluster=self.cluster, tasks=arns, include=["TAGS"])["tasks"])
 
+    def requests(self, operation: str) -> list[dict[str, Any]]:
+        """Return what was asked with each call of an operation, in order."""
+        return [call.params for call in self.recorder.calls if call.operation == operation]
+
+    def request_of(self, run: str) -> dict[str, Any]:
+        """Return what RunTask was last asked for a run."""
+        return [asked for asked in self.requests("RunTask") if asked["startedBy"] == run][-1]
+
     def definition(self, arn: str) -> dict[str, Any]:
         """Describe a task definition."""
         answer = aws.moto("ecs").describe_task_definition(taskDefinition=arn, include=["TAGS"])
@@ -214,7 +222,10 @@ class Functions:
 
     def put_file(self, flow_name: str, flow_id: str, body: Any) -> str:
         """Put a flow's kwargs file (bytes as they are, all else as JSON); return its URL."""
-        key = external_key("kwargs", flow_name, flow_id)
+        return self.put_object(external_key("kwargs", flow_name, flow_id), body)
+
+    def put_object(self, key: str, body: Any) -> str:
+        """Put an object into the kwargs bucket, as :meth:`put_file` does."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         assert self.bucket
         aws.moto("s3").put_object(Bucket=self.bucket, Key=key, Body=data)

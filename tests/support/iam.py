@@ -26,9 +26,21 @@ class Request:
     context: dict[str, str] = field(default_factory=dict)
 
 
+_ON_ANYTHING = {
+    "DeregisterTaskDefinition": "ecs",
+    "DescribeSubnets": "ec2",
+    "DescribeTaskDefinition": "ecs",
+    "DescribeVpcs": "ec2",
+    "GetResources": "tag",
+}
+"""Calls that IAM knows no narrower resource for, by the service that permits them."""
+
+
 def requests(call: Call) -> Iterator[Request]:
-    """Tell what a recorded call asks of IAM."""
+    """Tell what a recorded call asks of the function's role: nothing, if made as somebody else."""
     params = call.params
+    if call.key:
+        return
     match call.operation:
         case "SendMessageBatch":
             yield Request("sqs:SendMessage", _queue(params))
@@ -42,21 +54,18 @@ def requests(call: Call) -> Iterator[Request]:
             yield Request("secretsmanager:GetSecretValue", params["SecretId"])
         case "ListTasks":
             yield Request("ecs:ListTasks", "*", {"ecs:cluster": params["cluster"]})
-        case "GetResources":
-            yield Request("tag:GetResources", "*")
-        case "DescribeSubnets" | "DescribeVpcs":
-            yield Request(f"ec2:{call.operation}", "*")
-        case "DeregisterTaskDefinition":
-            yield Request("ecs:DeregisterTaskDefinition", "*")
-        case "DescribeTaskDefinition":
-            yield Request("ecs:DescribeTaskDefinition", "*")
+        case "AssumeRole":
+            yield Request("sts:AssumeRole", params["RoleArn"])
+        case operation if operation in _ON_ANYTHING:
+            yield Request(f"{_ON_ANYTHING[operation]}:{operation}", "*")
         case "RegisterTaskDefinition":
             yield Request("ecs:RegisterTaskDefinition", "*")
             yield from _pass_roles(params)
             yield _tag("RegisterTaskDefinition", f"task-definition/{params['family']}:1")
         case "RunTask":
-            cluster = _cluster(params["cluster"])
-            yield Request("ecs:RunTask", params["taskDefinition"], {"ecs:cluster": cluster})
+            cluster = _cluster(params.get("cluster", "default"))
+            definition = _definition(params["taskDefinition"])
+            yield Request("ecs:RunTask", definition, {"ecs:cluster": cluster})
             yield from _pass_roles(params.get("overrides", {}))
             yield _tag("RunTask", f"task/{cluster.rpartition('/')[2]}/0123456789")
         case other:
@@ -126,6 +135,12 @@ def _queue(params: dict[str, Any]) -> str:
 def _cluster(name: str) -> str:
     """IAM compares a cluster's ARN, also where the call names it short."""
     return name if name.startswith("arn:") else f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{name}"
+
+
+def _definition(name: str) -> str:
+    """IAM compares a revision's ARN, also where the call names it, or its family, short."""
+    arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{name}"
+    return name if name.startswith("arn:") else arn
 
 
 def _pass_roles(params: dict[str, Any]) -> Iterator[Request]:

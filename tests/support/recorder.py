@@ -6,22 +6,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import boto3
+from botocore.client import BaseClient
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of boto3, by the function that made it."""
+    """One call of boto3, by the function that made it, in a region.
+
+    ``key`` is the id of the access key where it is not the function's own; of a role that was
+    assumed, whatever for, it is "assumed".
+    """
 
     function: str
     service: str
     operation: str
     params: dict[str, Any]
+    region: str
+    key: str | None
 
 
 class Recorder:
-    """Listens to the default session, whose clients the functions use."""
+    """Listens to every client of botocore, of whichever session, while a function runs."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -29,16 +37,18 @@ class Recorder:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Record inside the block. The session stays the same, for it holds the parsed models."""
+        """Record inside the block."""
+        original = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+        def call(client: Any, operation: str, params: dict[str, Any]) -> Any:
+            self._record(client, operation, params)
+            return original(client, operation, params)
+
+        # The default session lives on, for it holds the parsed models.
         if boto3.DEFAULT_SESSION is None:
             boto3.setup_default_session()
-        assert boto3.DEFAULT_SESSION is not None
-        events = boto3.DEFAULT_SESSION.events
-        events.register("provide-client-params.*.*", self._record)
-        try:
+        with mock.patch.object(BaseClient, "_make_api_call", call):
             yield
-        finally:
-            events.unregister("provide-client-params.*.*", self._record)
 
     @property
     def on(self) -> bool:
@@ -58,7 +68,20 @@ class Recorder:
         """Return the operations that a function called, in order."""
         return [call.operation for call in self.calls if call.function == function]
 
-    def _record(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+    def _record(self, client: Any, operation: str, params: dict[str, Any]) -> None:
         if self._function:
-            service = model.service_model.service_name
-            self.calls.append(Call(self._function, service, model.name, params))
+            meta = client.meta
+            service = meta.service_model.service_name
+            call = Call(
+                self._function, service, operation, params, meta.region_name, _foreign_key(client)
+            )
+            self.calls.append(call)
+
+
+def _foreign_key(client: Any) -> str | None:
+    credentials = client._request_signer._credentials
+    if credentials.method == "assume-role":
+        return "assumed"
+    assert boto3.DEFAULT_SESSION is not None
+    own = boto3.DEFAULT_SESSION.get_credentials()
+    return None if own and credentials.access_key == own.access_key else credentials.access_key

@@ -23,7 +23,7 @@ def config(**sections: Mapping[str, Any]) -> AgentConfig:
     """Return valid settings, with some sections changed."""
     given = sections.get("prefect", {})
     prefect = {"api_url": "http://prefect.test/api"}
-    if given.get("version", 3) == 3:
+    if given.get("version", 3) != 1:
         prefect["work_pool"] = "fargate"
     return AgentConfig.model_validate({**sections, "prefect": {**prefect, **given}})
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fargate_agent.batches import MessageGroups
 from fargate_agent.dispatch import SLOT_SECONDS, Deliveries
-from fargate_agent.errors import NoSlot, NotDueYet, PermanentError
+from fargate_agent.errors import DeploymentDeleted, NoSlot, NotDueYet, PermanentError
 from fargate_agent.orchestrators.http import ApiError
 from tests.support.aws import client_error
 from tests.support.fakes import Clock, FakeLauncher, FakePrefect, FakeSqs
@@ -267,3 +267,27 @@ def test_a_run_that_waits_long_for_a_slot_goes_back_to_the_poll_with_receives_to
     scene.deliver(run_message(run, receives=2))  # of five: acknowledged
 
     assert (scene.hidden, scene.told) == ([], [])
+
+
+# -- a deployment that is gone ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("receives", [1, 5])
+def test_a_run_whose_deployment_was_deleted_is_cancelled_with_the_reason(receives: int):
+    scene = Scene(DeploymentDeleted("Deployment d-1 no longer exists."))
+
+    scene.deliver(run_message(flow_run(), receives=receives))
+
+    assert scene.told == [("cancelled", RUN_ID, "Deployment d-1 no longer exists.")]
+    assert scene.hidden == []
+
+
+def test_where_it_cannot_be_cancelled_its_message_comes_back():
+    down = ApiError("POST /set_state", 503, "down")
+    scene = Scene(DeploymentDeleted("gone"), prefect_down=down)
+
+    with pytest.raises(ApiError):
+        scene.deliver(run_message(flow_run()))
+
+    assert [what for what, *_ in scene.told] == ["cancelled"]
+    assert len(scene.hidden) == 1

@@ -502,7 +502,7 @@ def test_a_launch_is_told_in_the_legacy_agents_words():
 
         agent = prefect1(server)
         agent.launched(run_of(row), TASK, "with task definition etl:7.")
-        agent.write_logs()
+        agent.flush()
 
         (line,) = server.logs(row["id"])
     assert (line["level"], line["name"]) == ("INFO", "fargate-agent")
@@ -511,13 +511,29 @@ def test_a_launch_is_told_in_the_legacy_agents_words():
     )
 
 
+def test_the_lines_of_a_batch_are_written_in_one_call_and_once():
+    with Prefect1Server() as server:
+        flow = server.add_flow()
+        rows = [server.add_run(flow) for _ in range(3)]
+        agent = prefect1(server)
+        for row in rows:
+            agent.launched(run_of(row), TASK, "x")
+        assert server.calls_of("write_run_logs") == []
+
+        agent.write_logs()
+        agent.write_logs()
+
+        assert [len(server.logs(row["id"])) for row in rows] == [1, 1, 1]
+        assert len(server.calls_of("write_run_logs")) == 1
+
+
 def test_a_launch_may_be_kept_quiet():
     with Prefect1Server() as server:
         row = server.add_run(server.add_flow())
 
         agent = prefect1(server)
         agent.launched(run_of(row), TASK, None)
-        agent.write_logs()
+        agent.flush()
 
         assert server.calls == []
 
@@ -529,7 +545,7 @@ def test_a_lost_line_is_no_failed_launch():
 
         agent = prefect1(server)
         agent.launched(run_of(row), TASK, "x")
-        agent.write_logs()
+        agent.flush()
 
         assert "write_run_logs" in [call.operation for call in server.calls]
         assert (row["state"], server.logs(row["id"])) == ("Scheduled", [])

@@ -147,7 +147,7 @@ def test_every_first_call_names_the_tenant_of_the_key():
 
             agent = prefect1(server)
             getattr(agent, call)(*arguments.get(call, (run.id, "told")))
-            agent.write_logs()
+            agent.flush()
 
             assert server.calls[-1].headers["X-PREFECT-TENANT-ID"] == server.tenant_id, call
             if call == "launched":
@@ -251,7 +251,7 @@ def test_a_configuration_may_keep_the_agent_quiet(quiet: bool, lines: int):
         agent = prefect1(server, agent_config_id=config["id"])
 
         agent.launched(run_of(row), Task(arn=TASK_ARN, cluster_arn=CLUSTER_ARN), "x")
-        agent.write_logs()
+        agent.flush()
 
         assert [line["name"] for line in server.logs(row["id"])] == ["configured"] * lines
 

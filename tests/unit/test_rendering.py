@@ -1,12 +1,10 @@
-"""The definition and the request of a launch; overrides and refusals have files of their own."""
+"""The definition and the request of a launch, laid over each other from all layers."""
 
 from typing import Any
 
 import pytest
 
-from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs
-from fargate_agent.profiles.work_pool.tags import MAX_TAGS
 from tests.support.rendering import rendered, task_kwargs
 from tests.support.values import RUN_ID, agent, flow_run
 
@@ -34,8 +32,9 @@ def test_a_run_that_asks_for_nothing_gets_a_small_fargate_task_of_the_default_im
         "memory": "2048",
         "containerDefinitions": [{"name": "prefect", "image": "default:1"}],
     }
-    assert set(launch.request) == {"launchType", "overrides", "tags"}
+    assert set(launch.request) == {"launchType", "networkConfiguration", "overrides", "tags"}
     assert launch.request["launchType"] == "FARGATE"
+    assert (launch.definition_arn, launch.deregisters, launch.aws_credentials) == (None, False, {})
 
 
 def test_rendering_twice_gives_the_same_launch():
@@ -100,14 +99,6 @@ def test_what_is_empty_in_the_job_replaces_nothing(empty: Any):
     assert launch.request["cluster"] == "c"
 
 
-def test_a_network_of_the_job_is_written_as_ecs_wants_it():
-    launch = rendered({"network_configuration": {"subnets": ["subnet-1"]}})
-
-    assert launch.request["networkConfiguration"] == {
-        "awsvpcConfiguration": {"subnets": ["subnet-1"]}
-    }
-
-
 def test_a_capacity_provider_strategy_takes_the_place_of_the_launch_type():
     strategy = [{"capacityProvider": "FARGATE_SPOT"}]
 
@@ -122,12 +113,8 @@ def test_a_capacity_provider_strategy_takes_the_place_of_the_launch_type():
     [
         ({}, {}, "prefect"),
         ({"task_definition": {"containerDefinitions": [{"name": "a"}]}}, {}, "a"),
-        (
-            {"container_name": "b", "task_definition": {"containerDefinitions": [{"name": "a"}]}},
-            {},
-            "b",
-        ),
-        ({"container_name": "b"}, {"name": "c"}, "c"),
+        ({"task_definition": {"containerDefinitions": [{"name": "a"}]}}, {"name": "c"}, "c"),
+        ({}, {"name": "c"}, "c"),
     ],
 )
 def test_the_strongest_layer_names_the_flows_container(job: Any, external: Any, name: str):
@@ -164,7 +151,7 @@ def test_the_agents_secret_stands_beside_those_of_the_user():
     assert container(
         agent=agent(secrets={"PREFECT_API_KEY": KEY_ARN}),
         external=Kwargs(container={"secrets": [own]}),
-    )["secrets"] == [own, {"name": "PREFECT_API_KEY", "valueFrom": KEY_ARN}]
+    )["secrets"] == [{"name": "PREFECT_API_KEY", "valueFrom": KEY_ARN}, own]
 
 
 @pytest.mark.parametrize(
@@ -203,40 +190,16 @@ def test_a_family_that_the_job_names_is_kept():
 def test_a_task_carries_prefects_labels():
     assert tags(run=flow_run(name="brave otter #1", deployment_name=None)) == {
         "prefect.io/flow-run-id": RUN_ID,
-        "prefect.io/flow-run-name": "brave otter -1",
+        "prefect.io/flow-run-name": "brave-otter-1",
+        "prefect.io/version": "3.8.8",
         "prefect.io/work-pool-name": "fargate",
+        "prefect.io/work-pool-id": "pool-1",
         "prefect.io/worker-name": "fargate-agent",
         "prefect.io/flow-id": "b1d2f3a4-0000-4000-8000-000000000001",
-        "prefect.io/flow-name": "Load orders",
+        "prefect.io/flow-name": "Load-orders",
         "prefect.io/deployment-id": "d1d2f3a4-0000-4000-8000-000000000002",
+        "prefect.io/deployment-updated": "2026-02-01T00:00:00+00:00",
     }
-
-
-def test_a_tag_of_a_stronger_layer_replaces_the_weaker_and_each_key_stands_once():
-    def layer(value: str) -> Kwargs:
-        return Kwargs(request={"tags": [{"key": "team", "value": value}]})
-
-    job = {"labels": {"team": "job", "cost": "job"}}
-
-    assert tags(job, agent=agent(kwargs=layer("agent")), external=layer("s3"))["team"] == "s3"
-    assert tags(job)["team"] == tags(job)["cost"] == "job"
-
-
-def test_more_tags_than_ecs_takes_are_cut_after_prefects_own():
-    found = tags({"labels": {f"label-{number}": "x" for number in range(60)}})
-
-    assert len(found) == MAX_TAGS == 50
-    assert found["prefect.io/flow-run-id"] == RUN_ID
-    assert "label-0" in found
-    assert "label-59" not in found
-
-
-def test_a_tag_is_cut_to_the_length_that_ecs_takes():
-    assert tags({"labels": {"k" * 200: "v" * 300}})["k" * 128] == "v" * 256
-
-
-def test_a_tag_has_no_line_breaks():
-    assert tags({"labels": {"note": "a\nb\tc d"}})["note"] == "a-b-c d"
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -269,14 +232,6 @@ def test_variables_and_secrets_of_the_container_merge_by_name_through_all_layers
     assert found == {"A": "agent", "B": "pool", "C": "s3"}
 
 
-def test_a_network_that_the_job_names_needs_no_look_up_in_its_vpc():
-    network = {"subnets": ["subnet-1"]}
-
-    launch = rendered({"vpc_id": "vpc-1", "network_configuration": network})
-
-    assert launch.request["networkConfiguration"] == {"awsvpcConfiguration": network}
-
-
 def test_tags_of_the_template_are_kept():
     listed = [{"key": "team", "value": "data"}]
 
@@ -284,11 +239,6 @@ def test_tags_of_the_template_are_kept():
 
     assert launch.definition["tags"] == listed
     assert {"key": "team", "value": "data"} in launch.request["tags"]
-
-
-def test_another_launch_type_in_s3_is_refused():
-    with pytest.raises(PermanentError, match="launch type is 'EC2'"):
-        rendered(external=Kwargs(request={"launchType": "EC2"}))
 
 
 def test_a_variable_of_the_template_that_is_null_is_left_out():

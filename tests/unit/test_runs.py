@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -28,6 +29,8 @@ OPTIONAL = st.none() | st.text()
         work_pool_updated=st.text(),
         work_queue_id=st.text(),
         has_job_variables=st.booleans(),
+        references=st.dictionaries(st.text(), st.text(), max_size=3),
+        worker_id=OPTIONAL,
     )
 )
 def test_a_run_comes_out_of_its_message_as_it_went_in(run: FlowRun):
@@ -83,6 +86,28 @@ def test_a_foreign_message_is_refused_and_quoted(body: str):
         FlowRun.from_message(body)
 
     assert str(refusal.value).endswith(repr(body[:200]))
+
+
+@pytest.mark.parametrize("unknown", ["references", "worker_id", "work_queue_id"])
+def test_a_message_of_an_earlier_version_lacks_what_it_did_not_know(unknown: str):
+    told = flow_run(references={"variables.x": "2026-03-01T00:00:00Z"}, worker_id="w-1")
+    message = json.loads(told.to_message())
+    del message[unknown]
+
+    found = FlowRun.from_message(json.dumps(message))
+
+    default = {"references": {}, "worker_id": None, "work_queue_id": ""}[unknown]
+    assert getattr(found, unknown) == default
+    assert found == dataclasses.replace(told, **{unknown: default})
+
+
+@pytest.mark.parametrize("needed", ["id", "name", "scheduled_time", "claim_id", "flow_id"])
+def test_a_message_without_what_every_version_tells_is_refused(needed: str):
+    message = json.loads(flow_run().to_message())
+    del message[needed]
+
+    with pytest.raises(ValueError, match=f"^not a flow run message: .*{needed}"):
+        FlowRun.from_message(json.dumps(message))
 
 
 def test_a_message_of_a_later_version_is_read_for_what_this_one_knows():
