@@ -5,7 +5,7 @@ PYTHON ?= python3
 UV := .venv/bin/uv
 RUN := PYTHONPATH=.:lambdas JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=20
 
-.PHONY: help setup demo demo-prefect1 run test check-legacy lint bench clean
+.PHONY: help setup demo demo-prefect1 run test check-legacy check-ecs-worker check-prefect2 lint bench bench-calls clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,13 @@ test: setup lint ## Lint, format and type checks, and all tests
 check-legacy: setup ## Run the real Prefect 1 agent against the stand-in of its server
 	$(RUN) .venv/bin/pytest -q -s tests/optional/test_real_legacy_agent.py
 
+check-ecs-worker: setup ## Run the real ECS worker beside this agent on generated work pools
+	$(RUN) .venv/bin/pytest -q -s tests/optional/test_real_ecs_worker.py
+
+check-prefect2: setup .venv-prefect2/done ## Run the functions against a real server of Prefect 2
+	$(RUN) .venv/bin/pytest -q tests/integration -k 'not prefect1 and not legacy' -m 'not prefect3' \
+		--prefect-bin .venv-prefect2/bin
+
 lint: setup
 	.venv/bin/ruff format --check --quiet .
 	.venv/bin/ruff check --quiet .
@@ -35,8 +42,11 @@ lint: setup
 bench: setup ## Measure the bundle, the handlers' imports and their memory
 	$(RUN) .venv/bin/python -m benchmarks.cold_start
 
+bench-calls: setup ## Count what a launch calls, beside the real ECS worker
+	$(RUN) .venv/bin/python -m benchmarks.calls
+
 clean: ## Remove everything that setup installed
-	rm -rf .venv .venv-prefect .venv-emulator node_modules cdk.out
+	rm -rf .venv .venv-prefect .venv-prefect2 .venv-emulator node_modules cdk.out
 
 .venv/done: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one with PYTHON=")'
@@ -48,6 +58,11 @@ clean: ## Remove everything that setup installed
 .venv-prefect/done: local/requirements-prefect.txt .venv/done
 	$(UV) venv --quiet --clear --python .venv/bin/python .venv-prefect
 	$(UV) pip install --quiet --python .venv-prefect/bin/python -r local/requirements-prefect.txt
+	@touch $@
+
+.venv-prefect2/done: .venv/done
+	$(UV) venv --quiet --clear --python .venv/bin/python .venv-prefect2
+	$(UV) pip install --quiet --python .venv-prefect2/bin/python prefect==2.20.22
 	@touch $@
 
 .venv-emulator/done: local/requirements-emulator.txt .venv/done

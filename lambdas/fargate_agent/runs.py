@@ -29,6 +29,11 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
+def is_current(held: str | None, wanted: str | None) -> bool:
+    """Tell whether what was last changed at ``held`` is of the version ``wanted``, or later."""
+    return bool(held and wanted) and parse_time(str(held)) >= parse_time(str(wanted))
+
+
 def claim_id(flow_run_id: str, scheduled_time: datetime) -> str:
     """Name one scheduling of one run: the same for every poll that sees it, and for no other.
 

@@ -139,6 +139,24 @@ def test_a_block_with_a_region_only_is_the_functions_own_role_there(
     world.recorder.calls.clear()  # the role allows the stack's own cluster only
 
 
+def test_a_role_is_assumed_with_the_blocks_key_once(world: World, elsewhere: Any) -> None:
+    role = "arn:aws:iam::123456789012:role/runs-flows"
+    block = credentials(world, assume_role_arn=role, assume_role_kwargs={"ExternalId": "prefect"})
+    world.set_default(aws_credentials=block.reference)
+    deployment = world.deployment(cluster="theirs")
+    for _ in range(2):
+        world.schedule(deployment)
+        world.poll()
+        assert world.deliver() == []
+
+    (assumed,) = [call for call in world.recorder.calls if call.operation == "AssumeRole"]
+    assert (assumed.key, assumed.params["RoleArn"]) == ("AKIABLOCK", role)
+    assert assumed.params["RoleSessionName"] == "fargate-agent"
+    assert assumed.params["ExternalId"] == "prefect"
+    started = [call for call in world.recorder.calls if call.operation == "RunTask"]
+    assert [(call.key, call.region) for call in started] == [("assumed", REGION)] * 2
+
+
 def test_a_refused_key_is_told_to_the_run(
     world: World, elsewhere: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

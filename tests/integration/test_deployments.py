@@ -46,7 +46,8 @@ def test_a_run_whose_deployment_is_deleted_after_its_claim_is_cancelled(world: W
     assert world.unacknowledged() == 0
 
 
-def test_a_redelivered_run_whose_deployment_is_gone_is_cancelled(world: World) -> None:
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+def test_a_redelivered_run_whose_deployment_is_gone_is_cancelled(world: World, warm: bool) -> None:
     deployment = world.deployment()
     run = world.schedule(deployment)
     world.poll()
@@ -54,12 +55,28 @@ def test_a_redelivered_run_whose_deployment_is_gone_is_cancelled(world: World) -
     world.aws_faults.refuse("RunTask", "ServerException")
     assert world.dispatch([record]) == [run]
     world.prefect.send("DELETE", f"/deployments/{deployment}")
-    world.cold_start()
+    if not warm:
+        world.cold_start()
 
     assert world.dispatch([redelivered(record)]) == []
 
     assert world.run(run)["state_type"] == "CANCELLED"
     assert world.tasks() == []
+
+
+def test_a_retried_run_whose_deployment_is_gone_is_cancelled(world: World) -> None:
+    deployment = world.deployment()
+    run = world.launched(deployment)["startedBy"]
+    for state in ("RUNNING", "FAILED"):
+        world.set_state(run, state)
+    world.prefect.send("DELETE", f"/deployments/{deployment}")
+    world.set_state(run, "SCHEDULED", name="AwaitingRetry")
+    assert world.poll() == 1
+
+    assert world.deliver() == []
+
+    assert world.run(run)["state_type"] == "CANCELLED"
+    assert len(world.tasks()) == 1
 
 
 def test_a_run_deleted_with_its_deployment_before_its_claim_is_dropped(world: World) -> None:

@@ -183,6 +183,12 @@ def test_a_steady_state_run_reads_nothing(world: World) -> None:
     assert [method for method, _ in world.prefect_calls] == ["POST", "PATCH", "PATCH", "POST"]
 
 
+def test_a_missing_variable_is_asked_for_once_in_a_launch(world: World) -> None:
+    world.launched(world.deployment(env={"COLOUR": "{{ prefect.variables.nowhere }}"}))
+
+    assert reads(world).count("/variables/name/nowhere") == 1
+
+
 def test_a_poll_makes_three_calls_more_however_much_is_referred_to(world: World) -> None:
     polled(world, [world.deployment()])  # the flow's name is asked for once
     plain = polled(world, [world.deployment()])
@@ -303,12 +309,11 @@ def test_nonsense_that_a_run_uses_is_told_to_it_alone(world: World, value: str, 
     assert world.task_of(good)
 
 
-def test_a_variable_with_a_name_that_cannot_be_is_empty(world: World) -> None:
-    env = {"X": "{{ prefect.variables." + 500 * "x" + " }}", "Y": "{{ prefect.variables. }}"}
+@pytest.mark.parametrize("name", [500 * "x", "", ".."], ids=["long", "none", "dots"])
+def test_a_variable_with_a_name_that_cannot_be_is_empty(world: World, name: str) -> None:
+    env = {"X": f"{{{{ prefect.variables.{name} }}}}"}
 
-    environment = told(world, world.deployment(), job_variables={"env": env})
-
-    assert (environment["X"], environment["Y"]) == ("", "")
+    assert told(world, world.deployment(), job_variables={"env": env})["X"] == ""
 
 
 def test_an_id_that_is_none_is_told(world: World) -> None:

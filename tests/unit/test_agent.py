@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from fargate_agent.profiles.work_pool.agent import Agent
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs
+from fargate_agent.profiles.work_pool.agent import Agent
 from tests.support.aws import kwargs_model
 from tests.support.values import settings
 
@@ -58,3 +58,17 @@ def test_runs_write_no_logs_where_that_is_switched_off_unless_the_user_says_so()
 def test_a_wrong_kwarg_is_told_with_its_place_in_the_settings():
     with pytest.raises(PermanentError, match=r"^agent\.toml: ecs\.kwargs: clutser: not a param"):
         agent(ecs_kwargs={"clutser": "x"})
+
+
+def test_in_another_account_the_agent_brings_the_users_kwargs_alone():
+    stack = {"cluster": "arn:stack", "taskRoleArn": "arn:stack", "propagateTags": "TASK_DEFINITION"}
+    user = {"cluster": "theirs", "cpu": 512}
+    given = settings(stack_kwargs=stack, ecs_kwargs=user, launch_type="EC2")
+
+    agent = Agent.from_settings(given, kwargs_model())
+
+    assert agent.kwargs.definition == {"taskRoleArn": "arn:stack", "cpu": "512"}
+    assert agent.elsewhere().kwargs == Kwargs(
+        definition={"cpu": "512"}, request={"cluster": "theirs"}
+    )
+    assert agent.elsewhere().launch_type == agent.launch_type == "EC2"

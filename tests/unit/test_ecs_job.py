@@ -97,8 +97,10 @@ def test_a_text_of_another_type_is_refused_by_name_and_without_its_value(
 
 @pytest.mark.parametrize(
     "field",
-    ["task_definition", "task_run_request", "env", "labels", "network_configuration"]
-    + ["cloudwatch_logs_options", "aws_credentials"],
+    [
+        *("task_definition", "task_run_request", "env", "labels", "network_configuration"),
+        *("cloudwatch_logs_options", "aws_credentials"),
+    ],
 )
 @pytest.mark.parametrize("value", ["canary", ["canary"], 5])
 def test_a_table_of_another_type_is_refused_by_name_and_without_its_value(field: str, value: Any):

@@ -520,8 +520,8 @@ def test_the_lines_of_a_batch_are_written_in_one_call_and_once():
             agent.launched(run_of(row), TASK, "x")
         assert server.calls_of("write_run_logs") == []
 
-        agent.write_logs()
-        agent.write_logs()
+        agent.flush()
+        agent.flush()
 
         assert [len(server.logs(row["id"])) for row in rows] == [1, 1, 1]
         assert len(server.calls_of("write_run_logs")) == 1

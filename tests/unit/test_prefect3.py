@@ -156,10 +156,12 @@ def test_a_version_that_could_not_be_read_is_asked_for_again():
 
 
 def test_a_deployment_is_read_once_for_each_version_of_it():
-    answers = (says({"updated": "1"}), says({"updated": "2"}))
-    with prefect(*answers) as (agent, server):
-        for version in ("1", "1", "2", "2"):
+    old, new = "2026-02-01T00:00:00Z", "2026-02-02T00:00:00.5Z"
+    with prefect(says({"updated": old}), says({"updated": new})) as (agent, server):
+        for version in (old, old, new, new):
             assert agent.deployment("d-1", version)["updated"] == version
+        # A message that was sent before the change wants no more than what is known by now.
+        assert agent.deployment("d-1", old)["updated"] == new
 
     assert asked(server) == ["GET /deployments/d-1"] * 2
 

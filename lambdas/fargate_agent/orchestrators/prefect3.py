@@ -17,7 +17,7 @@ from fargate_agent.orchestrators import Page
 from fargate_agent.orchestrators.http import ApiError, CredentialsRefused, JsonClient
 from fargate_agent.orchestrators.references import References
 from fargate_agent.orchestrators.states import Claim, RunState
-from fargate_agent.runs import FlowRun, claim_id, parse_time
+from fargate_agent.runs import FlowRun, claim_id, is_current, parse_time
 from fargate_agent.templating import references_in
 
 if TYPE_CHECKING:
@@ -208,8 +208,8 @@ class Prefect3:
     # -- what dispatch asks
 
     def work_pool(self, updated: str) -> dict[str, Any]:
-        """Return the pool, from memory where that is the version ``updated`` the poll saw."""
-        if self._pool.get("updated") != updated:
+        """Return the pool, from memory where that is no older than what the poll saw."""
+        if not is_current(self._pool.get("updated"), updated):
             self._read_work_pool()
         return self._pool
 
@@ -224,7 +224,7 @@ class Prefect3:
         return self._pool
 
     def deployment(self, id: str, updated: str | None) -> dict[str, Any]:
-        """Return a deployment, from memory where that is the version ``updated`` the poll saw.
+        """Return a deployment, from memory where that is no older than what the poll saw.
 
         Raises
         ------
@@ -232,7 +232,7 @@ class Prefect3:
             There is nothing to run any more.
         """
         held = self._deployments.get(id)
-        if held is None or held["updated"] != updated:
+        if held is None or not is_current(held["updated"], updated):
             try:
                 held = self._api.get(f"/deployments/{id}")
             except ApiError as error:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from fargate_agent.errors import PermanentError
 from fargate_agent.orchestrators.http import ApiError, JsonClient
-from fargate_agent.runs import parse_time
+from fargate_agent.runs import is_current
 from fargate_agent.templating import MISSING
 
 FILTER_SIZE = 200
@@ -27,7 +27,7 @@ class References:
 
     def __init__(self, api: JsonClient) -> None:
         self._api = api
-        self._held: dict[str, tuple[str, Any]] = {}
+        self._held: dict[str, tuple[str, dict[str, Any]]] = {}
 
     def versions(self, names: Iterable[str]) -> dict[str, str]:
         """Return when each was last changed, in at most three calls; what is gone is missing."""
@@ -47,9 +47,9 @@ class References:
 
     def read(self, name: str, path: str, version: str | None) -> dict[str, Any] | None:
         """Return what a path holds, from memory where that is of this version or a later one."""
-        known, held = self._held.get(name, ("", None))
-        if version and known and parse_time(known) >= parse_time(version):
-            return dict(held)
+        known, held = self._held.get(name, (None, None))
+        if held is not None and is_current(known, version):
+            return held
         try:
             found: dict[str, Any] = self._api.get(path)
         except ApiError as error:

@@ -13,10 +13,23 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.optional.ecs_worker.holdings import BLOCKS, DEFINITIONS, VARIABLES, Json, often, seldom
+from tests.optional.ecs_worker.holdings import (
+    ARN,
+    BLOCKS,
+    DEFINITIONS,
+    VARIABLES,
+    Json,
+    often,
+    seldom,
+)
 from tests.optional.ecs_worker.job_variables import job_variables
 from tests.optional.ecs_worker.templates import PLAIN_TEMPLATE, templates
 
+STARTED = {
+    "taskArn": f"{ARN}:task/default/ffffffffffffffffffffffffffffffff",
+    "clusterArn": f"{ARN}:cluster/default",
+    "lastStatus": "PROVISIONING",
+}
 WORKER_ID = "c1000000-0000-4000-8000-000000000001"
 """As Prefect Cloud gives one."""
 
@@ -28,6 +41,7 @@ scripts = st.sampled_from(
         {"RunTask": [{"always": True, "failures": [{"reason": "AGENT"}], "tasks": []}]},
         {"RunTask": [{"failures": [{"reason": "RESOURCE:CPU"}], "tasks": []}, {"pass": True}]},
         {"RunTask": [{"always": True, "failures": [], "tasks": []}]},
+        {"RunTask": [{"failures": [{"reason": "MISSING"}], "tasks": [STARTED]}, {"pass": True}]},
         {
             "RunTask": [
                 {

@@ -43,6 +43,16 @@ BLOCKS: list[Json] = [
         "name": "app",
         "data": {"image": "reg/app:3", "port": 5000},
     },
+    {
+        "id": "b1000000-0000-4000-8000-000000000005",
+        "block_type_slug": "aws-credentials",
+        "name": "role",
+        "data": {
+            "region_name": "us-east-1",
+            "assume_role_arn": f"{ROLE}/flows",
+            "assume_role_kwargs": {"RoleSessionName": "flows", "DurationSeconds": 900},
+        },
+    },
 ]
 VARIABLES: Json = {
     "img": "repo/img:1",

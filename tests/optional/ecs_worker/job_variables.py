@@ -19,7 +19,17 @@ from tests.optional.ecs_worker.holdings import (
 )
 
 env_names = st.sampled_from(
-    ("A", "B", "C", "FOO", "BAR", "LONG_NAME", "PREFECT_API_URL", "PREFECT_LOGGING_LEVEL")
+    (
+        "A",
+        "B",
+        "C",
+        "FOO",
+        "BAR",
+        "LONG_NAME",
+        "PREFECT_API_URL",
+        "PREFECT_LOGGING_LEVEL",
+        "PREFECT__FLOW_RUN_ID",
+    )
 )
 env_values = st.one_of(
     st.sampled_from(("1", "x y", "", "ünï", "a=b,c", "{not} {{ a placeholder! }}")),
@@ -134,6 +144,7 @@ credentials = entry(
     st.sampled_from(
         (
             {"$ref": {"block_document_id": BLOCKS[0]["id"]}},
+            {"$ref": {"block_document_id": BLOCKS[4]["id"]}},
             "{{ prefect.blocks.aws-credentials.prod }}",
             {"aws_access_key_id": "AKIAOWN", "aws_secret_access_key": "x"},
             {"region_name": "eu-west-1"},
@@ -178,7 +189,8 @@ ordinary = (
 def job_variables(draw: st.DrawFn, most: int = 5) -> Json:
     """Give some variables, and seldom a mistake."""
     made: Json = {}
-    for entries in draw(st.lists(st.one_of(*ordinary), max_size=most)):
+    least = draw(st.sampled_from((0, 1, 2)))
+    for entries in draw(st.lists(st.one_of(*ordinary), min_size=least, max_size=most)):
         made |= entries
     if draw(seldom()):
         made |= draw(mistakes)

@@ -81,7 +81,10 @@ definition_edits: tuple[tuple[str, st.SearchStrategy[Any]], ...] = (
     ("containerDefinitions", containers()),
     ("requiresCompatibilities", st.just(["{{ compat }}", "FARGATE"])),
     ("networkMode", st.sampled_from(("awsvpc", "bridge", "host"))),
-    ("requiresCompatibilities", st.sampled_from((["FARGATE"], ["EC2"], ["EC2", "FARGATE"]))),
+    (
+        "requiresCompatibilities",
+        st.sampled_from((["FARGATE"], ["EC2"], ["EC2", "FARGATE"], ["EXTERNAL"])),
+    ),
     ("family", st.sampled_from(("fixed", "team-{{ family }}", "{{ team }}-{{ nothing }}"))),
     ("cpu", st.sampled_from(("4096", 512, "{{ cpu }}", "{{ prefect.variables.num }}"))),
     ("memory", st.sampled_from(("8192", 1024))),

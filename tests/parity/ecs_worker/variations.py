@@ -183,6 +183,25 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "numbers among the template's variables": {
         CONTAINERS: [{"name": "prefect", "image": "i", "environment": [{"name": "N", "value": 5}]}]
     },
+    "an empty variable of the template": {
+        CONTAINERS: [{"name": "prefect", "image": "i", "environment": [{"name": "E", "value": ""}]}]
+    },
+    "sizes of zero": {VARIABLES: {"cpu": 0, "memory": 0}},
+    "a size with a unit, on instances": {
+        VARIABLES: {"cpu": "1 vCPU", "memory": "2 GB", "launch_type": "EC2"}
+    },
+    "an image that is all there is": {
+        CONTAINERS: [{"name": "side", "image": "s"}, {"image": "{{ image }}"}],
+        VARIABLES: {"env": {"A": "1"}},
+    },
+    "no name given for the container": {
+        CONTAINERS: [{"name": "main", "image": "{{ image }}"}],
+        VARIABLES: {"container_name": ""},
+    },
+    "a run's dotted key where its deployment has null": {
+        VARIABLES: {"env": None},
+        RUN_VARIABLES: {"env.A": "1"},
+    },
     "a deleted deployment": {"deployment": None, "flow_run/deployment_id": DEPLOYMENT_ID},
     "a role of one's own, twice": {
         VARIABLES: {"aws_credentials": CREDENTIALS},

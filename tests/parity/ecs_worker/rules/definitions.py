@@ -35,6 +35,17 @@ def _names_an_image(plan: Plan) -> bool:
     return any(c.get("name") == sought and c.get("image") for c in containers)
 
 
+def _with_empty_variables(plan: Plan) -> Plan:
+    """Write out the empty values that the worker's dropping of empty values takes away."""
+    containers = [
+        {**c, "environment": [{"value": "", **entry} for entry in c["environment"]]}
+        if c.get("environment")
+        else c
+        for c in plan.definition["containerDefinitions"]
+    ]
+    return plan.with_definition(containerDefinitions=containers)
+
+
 def _unset(plan: Plan) -> Plan:
     """Leave out of the flow's container, as defined and as overridden, what env sets to null."""
     unset = {name for name, text in plan.job["users_env"].items() if text is None}
@@ -147,6 +158,13 @@ DEFINITIONS = (
         applies=registers,
         change=_imaged,
         universal=True,
+    ),
+    Rule(
+        name="an empty variable is empty",
+        why="A variable that the template sets to an empty text is registered as that. The "
+        "worker dropped its value with all else that is empty, and registered a bare name.",
+        applies=registers,
+        change=_with_empty_variables,
     ),
     Rule(
         name="null removes a variable",

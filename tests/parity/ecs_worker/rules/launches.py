@@ -6,14 +6,14 @@ from fargate_agent.runs import claim_id
 from tests.parity.ecs_worker.plan import Plan
 from tests.parity.ecs_worker.prefect import DUE
 from tests.parity.ecs_worker.rules.base import Rule, starts
-from tests.parity.ecs_worker.rules.requests import _of_flow
+from tests.parity.ecs_worker.rules.requests import of_flow
 
 CLAIM = "FARGATE_AGENT_CLAIM_ID"
 
 
 def _claimed(plan: Plan) -> Plan:
     claim = claim_id(plan.given.run_id, DUE)
-    changed: Plan = _of_flow(lambda _, env: {**env, CLAIM: claim})(plan)
+    changed: Plan = of_flow(lambda _, env: {**env, CLAIM: claim})(plan)
     return changed.with_request(clientToken=claim, startedBy=plan.given.run_id)
 
 

@@ -31,7 +31,7 @@ def _told(plan: Plan) -> Plan:
     return plan.with_request(overrides={**overrides, "containerOverrides": [own, *containers]})
 
 
-def _of_flow(change: Any) -> Any:
+def of_flow(change: Any) -> Any:
     """Change the variables of the flow's override, by name."""
 
     def all_of(plan: Plan) -> Plan:
@@ -100,7 +100,7 @@ REQUESTS = (
         why="The worker passed on what the Prefect profile of its machine set. A function has "
         "no profile: what a container is to know stands in agent.env.",
         applies=starts,
-        change=_of_flow(_without_profile),
+        change=of_flow(_without_profile),
         universal=True,
     ),
     Rule(
@@ -108,14 +108,14 @@ REQUESTS = (
         why="The worker's environment is agent.env now. What templates read of it by "
         "{{ $NAME }} is told to every flow too, there being no process to keep it in.",
         applies=starts,
-        change=_of_flow(_with_agent_env),
+        change=of_flow(_with_agent_env),
     ),
     Rule(
         name="a run's own id",
         why="PREFECT__FLOW_RUN_ID is the run's, whatever env says: with another's the container "
         "would run that one a second time.",
         applies=starts,
-        change=_of_flow(_known),
+        change=of_flow(_known),
     ),
     Rule(
         name="tags that ECS takes",
