@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,13 @@ class Run:
             server_version=self.case.meta["prefect"],
             default_image=self.case.meta["default_image"],
         )
+
+    @property
+    def deployment_updated(self) -> str:
+        """When the deployment was last changed; the recorded stand-in told the same ever after."""
+        told = datetime.fromisoformat(self.given.deployment["updated"])  # type: ignore[index]
+        later = self.index if "deployment" in self.patch else 0
+        return (told + timedelta(seconds=later)).astimezone(UTC).isoformat()
 
     @property
     def in_a_new_process(self) -> bool:

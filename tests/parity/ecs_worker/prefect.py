@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tests.parity.ecs_worker.cases import Given
+from tests.parity.ecs_worker.cases import Given, Run
 from tests.support.json_http import Answer, JsonHttpServer, Request
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,7 +28,7 @@ class Prefect:
         self.states: dict[str, dict[str, Any]] = {}
         self.infrastructure: dict[str, str] = {}
         self.messages: list[str] = []
-        self._given: Given | None = None
+        self._scheduled: Run | None = None
         self._changes = 0
         self._http = JsonHttpServer(self._answer)
         handler: Any = self._http.RequestHandlerClass
@@ -46,11 +46,11 @@ class Prefect:
     def __exit__(self, *_: object) -> None:
         self._http.stop()
 
-    def schedule(self, given: Given) -> None:
+    def schedule(self, run: Run) -> None:
         """Hold one run and what belongs to it, in place of the last one; it is due."""
-        self._given = given
+        self._scheduled = run
         self._changes += 1
-        self.states[given.run_id] = {
+        self.states[run.given.run_id] = {
             "type": "SCHEDULED",
             "name": "Scheduled",
             "state_details": {"scheduled_time": DUE.isoformat()},
@@ -73,8 +73,12 @@ class Prefect:
     @property
     def given(self) -> Given:
         """What is served now."""
-        assert self._given is not None
-        return self._given
+        return self._run.given
+
+    @property
+    def _run(self) -> Run:
+        assert self._scheduled is not None
+        return self._scheduled
 
     def heartbeat(self, _pool: str, _body: Any) -> Any:
         """Answer as Prefect Cloud does, with the plain id; another server answers nothing."""
@@ -130,13 +134,8 @@ class Prefect:
             "work_pool_name": self.given.work_pool["name"],
             "flow_id": self.given.flow["id"],
             **held,
-            "updated": self._of_this_version(held["updated"]),
+            "updated": self._run.deployment_updated,
         }
-
-    def _of_this_version(self, updated: str) -> str:
-        """Write the same instant in another way after every change, for a cache to see it."""
-        zone = timezone(timedelta(minutes=self._changes))
-        return datetime.fromisoformat(updated).astimezone(zone).isoformat()
 
     def flow_runs(self, _body: Any) -> Any:
         return [self.flow_run(self.given.run_id, {})]

@@ -62,7 +62,7 @@ def replay(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[
             if run.in_a_new_process:
                 functions = Functions(case)
             recorder.aws.change(run.patch.get("aws", {}))
-            prefect.schedule(run.given)
+            prefect.schedule(run)
             recorder.calls, recorder.tasks = [], []
             outcome = functions.launch()
             made.append(_result(run, prefect, recorder, outcome))

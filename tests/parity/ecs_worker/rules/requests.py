@@ -13,6 +13,8 @@ from tests.parity.ecs_worker.worker.configuration import PROFILE
 
 AGENTS_OWN = ("clientToken", "count", "startedBy")
 
+UPDATED = "prefect.io/deployment-updated"
+
 MAX_TAGS, MAX_KEY, MAX_VALUE = 50, 128, 256
 
 
@@ -72,6 +74,12 @@ def _with_tags(plan: Plan) -> Plan:
     return plan.with_request(tags=tags[:MAX_TAGS])
 
 
+def _dated(plan: Plan) -> Plan:
+    updated = {"key": UPDATED, "value": plan.run.deployment_updated}
+    tags = [updated if tag["key"] == UPDATED else tag for tag in plan.request.get("tags", [])]
+    return plan.with_request(tags=tags)
+
+
 def _without_own(plan: Plan) -> Plan:
     return plan.with_request(**dict.fromkeys(AGENTS_OWN, ...))
 
@@ -123,6 +131,13 @@ REQUESTS = (
         "ECS refused the worker's request for any of these.",
         applies=starts,
         change=_with_tags,
+    ),
+    Rule(
+        name="a changed deployment is a later one",
+        why="A server dates a deployment anew when it is changed, by which this agent knows to "
+        "read it again; the stand-in of the recordings kept the date.",
+        applies=lambda plan: starts(plan) and "deployment" in plan.run.patch,
+        change=_dated,
     ),
     Rule(
         name="the agent's own parameters",
