@@ -21,8 +21,10 @@ ACCOUNT, REGION = "123456789012", "us-east-1"
 OF_THE_MAPPING = frozenset({"ReceiveMessage", "DeleteMessageBatch"})
 """What Lambda's event source mapping calls, not the agent."""
 
-DEFINITION = {"requiresAttributes": [], "placementConstraints": [], "volumes": []}
-CONTAINER = {
+Json = dict[str, Any]
+
+DEFINITION: Json = {"requiresAttributes": [], "placementConstraints": [], "volumes": []}
+CONTAINER: Json = {
     "cpu": 0,
     "essential": True,
     **{k: [] for k in ("environment", "mountPoints", "portMappings", "systemControls")},
@@ -35,8 +37,6 @@ EC2_ANSWERS = {
     "<item><subnetId>subnet-1</subnetId><vpcId>vpc-1</vpcId></item>"
     "<item><subnetId>subnet-2</subnetId><vpcId>vpc-1</vpcId></item></subnetSet>",
 }
-
-Json = dict[str, Any]
 
 
 class AwsEndpoint:

@@ -165,7 +165,7 @@ def ecs_worker(bench: Bench, pool: str) -> Iterator[None]:
     """Let the real worker serve the pool."""
     home = bench.folder / "worker"
     home.mkdir()
-    command = [worker.python(), "-m", "prefect", "worker", "start", "--type", "ecs"]
+    command = [str(worker.python()), "-m", "prefect", "worker", "start", "--type", "ecs"]
     environment = {
         **_plain_environment(home),
         **bench.aws.environment(),

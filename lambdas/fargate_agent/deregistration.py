@@ -46,9 +46,12 @@ def deregister(ecs: Callable[[], ECSClient], detail: Mapping[str, Any]) -> None:
     try:
         ecs().deregister_task_definition(taskDefinition=arn)
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ClientException":  # it is deregistered already
+        # It is deregistered already, or the role of [aws] may not: that costs nothing but order.
+        if error.response["Error"]["Code"] not in ("ClientException", "AccessDeniedException"):
             raise
-    logger.info("deregistered task definition", task_definition=arn.rpartition("/")[2])
+        logger.warning("not deregistered", task_definition=arn, error=str(error))
+    else:
+        logger.info("deregistered task definition", task_definition=arn.rpartition("/")[2])
 
 
 def told(detail: Mapping[str, Any], variable: str) -> str | None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 PERMANENT_CODES = {
     "AccessDeniedException": (
         "Let the agent have the role or cluster: name it in ecs.allowed_roles or "
-        "ecs.allowed_clusters and deploy again."
+        "ecs.allowed_clusters and deploy again. Where the job names AWS credentials, allow it to "
+        "those."
     ),
     "AccessDenied": "Let the agent's dispatch function make this call.",
     "BlockedException": "The AWS account is blocked; contact AWS Support.",

@@ -87,8 +87,8 @@ def test_a_warm_launch_calls_ecs_once_and_reports(world: World) -> None:
     assert world.prefect_calls == [
         ("POST", f"/flow_runs/{run}/set_state"),
         ("PATCH", f"/flow_runs/{run}"),
-        ("PATCH", f"/flow_runs/{run}/labels"),
         ("POST", "/logs/"),
+        ("PATCH", f"/flow_runs/{run}/labels"),
     ]
 
 

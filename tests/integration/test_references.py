@@ -180,7 +180,7 @@ def test_a_steady_state_run_reads_nothing(world: World) -> None:
     world.deliver()
 
     assert reads(world) == []
-    assert [method for method, _ in world.prefect_calls] == ["POST", "PATCH", "PATCH", "POST"]
+    assert [method for method, _ in world.prefect_calls] == ["POST", "PATCH", "POST", "PATCH"]
 
 
 def test_a_missing_variable_is_asked_for_once_in_a_launch(world: World) -> None:

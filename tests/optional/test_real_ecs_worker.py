@@ -27,7 +27,8 @@ from tests.optional.ecs_worker.generate import Input, inputs
 from tests.optional.ecs_worker.worker import RealWorker
 from tests.parity.ecs_worker.cases import DEFAULT_FILE, Case, load
 from tests.parity.ecs_worker.comparison import difference, normalized
-from tests.parity.ecs_worker.course import Course, Habits
+from tests.parity.ecs_worker.course import Course
+from tests.parity.ecs_worker.course.habits import Habits
 from tests.parity.ecs_worker.plan import recorded
 from tests.parity.ecs_worker.replay import replay
 from tests.parity.ecs_worker.rules_applied import expected_of, touched

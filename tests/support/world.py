@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fargate_agent.external_kwargs import deployment_key
-from fargate_agent.orchestrators.http import JsonClient
+from fargate_agent.orchestrators.http import RETRIES, JsonClient
 from fargate_agent.orchestrators.prefect3 import Prefect3
 from infra.config import AgentConfig
 from tests.support import stack_template
@@ -63,7 +63,8 @@ class World(Functions):
         **sections: Mapping[str, Any],
     ) -> None:
         self.pool = f"pool-{uuid.uuid4().hex[:8]}"
-        self.prefect = JsonClient(prefect_url, lambda _: None)
+        patient = RETRIES.new(total=10)  # on SQLite the server answers 503 easily
+        self.prefect = JsonClient(prefect_url, lambda _: None, retries=patient)
         given = sections.pop("prefect", {})
         prefect = {"api_url": prefect_url, "work_pool": self.pool, **given}
         config = stack_template.config(prefect=prefect, **sections)

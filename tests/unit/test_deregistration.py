@@ -61,14 +61,15 @@ def test_a_stopped_tasks_definition_is_deregistered():
         deregister(lambda: ecs, event())
 
 
-def test_one_that_is_deregistered_already_is_no_failure():
+@pytest.mark.parametrize("code", ["ClientException", "AccessDeniedException"])
+def test_one_that_is_deregistered_already_or_may_not_be_is_no_failure(code: str):
     with stubbed("ecs") as (ecs, script):
-        script.add_client_error("deregister_task_definition", "ClientException")
+        script.add_client_error("deregister_task_definition", code)
 
         deregister(lambda: ecs, event())
 
 
-@pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException"])
+@pytest.mark.parametrize("code", ["ThrottlingException", "ServerException"])
 def test_any_other_failure_brings_the_event_back(code: str):
     with stubbed("ecs") as (ecs, script):
         script.add_client_error("deregister_task_definition", code)

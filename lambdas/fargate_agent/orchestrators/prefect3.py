@@ -6,6 +6,7 @@ answer. They differ little, and tell so themselves.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ class Prefect3:
         self._pool: dict[str, Any] = {}
         self._worker_id: str | None = None
         self._version: tuple[str | None] | None = None
+        self._reading = threading.Lock()  # ten launches of a batch want the same
         self._launched: list[str] = []
         self._lines: list[dict[str, Any]] = []
         self.references = References(api)
@@ -209,9 +211,10 @@ class Prefect3:
 
     def work_pool(self, updated: str) -> dict[str, Any]:
         """Return the pool, from memory where that is no older than what the poll saw."""
-        if not is_current(self._pool.get("updated"), updated):
-            self._read_work_pool()
-        return self._pool
+        with self._reading:
+            if not is_current(self._pool.get("updated"), updated):
+                self._read_work_pool()
+            return self._pool
 
     def _read_work_pool(self) -> dict[str, Any]:
         pool = self._api.get(self._pool_path)
@@ -231,16 +234,20 @@ class Prefect3:
         DeploymentDeleted
             There is nothing to run any more.
         """
-        held = self._deployments.get(id)
-        if held is None or not is_current(held["updated"], updated):
-            try:
-                held = self._api.get(f"/deployments/{id}")
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                raise DeploymentDeleted(f"Deployment {id} no longer exists.") from error
-            self._deployments[id] = held
+        with self._reading:
+            held = self._deployments.get(id)
+            if held is None or not is_current(held["updated"], updated):
+                held = self._deployments[id] = self._read_deployment(id)
         return held
+
+    def _read_deployment(self, id: str) -> dict[str, Any]:
+        try:
+            deployment: dict[str, Any] = self._api.get(f"/deployments/{id}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            raise DeploymentDeleted(f"Deployment {id} no longer exists.") from error
+        return deployment
 
     def flow_run(self, id: str) -> dict[str, Any]:
         """Return a run with all that the server knows of it, its own job variables among it."""
@@ -254,8 +261,9 @@ class Prefect3:
 
     def server_version(self) -> str | None:
         """Return the server's version, such as ``3.8.8``, or None where it does not tell."""
-        if self._version is None:
-            self._version = (self._read_version(),)
+        with self._reading:
+            if self._version is None:
+                self._version = (self._read_version(),)
         return self._version[0]
 
     def _read_version(self) -> str | None:
@@ -278,6 +286,11 @@ class Prefect3:
         Returns
         -------
         The outcome, and the server's own words for it.
+
+        Raises
+        ------
+        DeploymentDeleted
+            The server refuses the claim for that.
         """
         try:
             answer = self._set_state(
@@ -303,6 +316,8 @@ class Prefect3:
                 return Claim.OURS, reason
             if found.get("type") == "SCHEDULED":
                 return Claim.POSTPONED, reason
+        elif run.deployment_id and "deployment" in reason.lower():
+            self._read_deployment(run.deployment_id)  # for the words alone are no proof
         return Claim.LOST, reason
 
     # -- what is reported

@@ -7,9 +7,10 @@ in it.
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -27,7 +28,8 @@ class References:
 
     def __init__(self, api: JsonClient) -> None:
         self._api = api
-        self._held: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._held: dict[str, tuple[str | None, dict[str, Any] | None]] = {}
+        self._reading = threading.Lock()
 
     def versions(self, names: Iterable[str]) -> dict[str, str]:
         """Return when each was last changed, in at most three calls; what is gone is missing."""
@@ -47,17 +49,21 @@ class References:
 
     def read(self, name: str, path: str, version: str | None) -> dict[str, Any] | None:
         """Return what a path holds, from memory where that is of this version or a later one."""
-        known, held = self._held.get(name, (None, None))
-        if held is not None and is_current(known, version):
-            return held
+        with self._reading:  # ten launches of a batch want the same
+            known, held = self._held.get(name, (None, None))
+            if held is not None and is_current(known, version):
+                return held
+            found = self._read(path)
+            self._held[name] = (found["updated"] if found else None, found)
+        return found
+
+    def _read(self, path: str) -> dict[str, Any] | None:
         try:
             found: dict[str, Any] = self._api.get(path)
         except ApiError as error:
-            if error.status != 404:
+            if error.status not in (404, 405, 422):  # the latter where the name cannot be one
                 raise
-            self._held.pop(name, None)
             return None
-        self._held[name] = (found["updated"], found)
         return found
 
     def _versions_of_blocks(self, names: set[str]) -> dict[str, str]:
@@ -69,7 +75,11 @@ class References:
             block_documents={"name": {"any_": sorted({name for _, name in pairs})}},
             block_types={"slug": {"any_": sorted({slug for slug, _ in pairs})}},
         )
-        versions = {f"{b['block_type']['slug']}.{b['name']}": b["updated"] for b in found}
+        versions = {
+            f"{block['block_type']['slug']}.{block['name']}": block["updated"]
+            for block in found
+            if not _has_others_in_it(block)
+        }
         return {f"blocks.{name}": versions[name] for name in names & versions.keys()}
 
     def _versions_of_documents(self, ids: set[str]) -> dict[str, str]:
@@ -78,7 +88,11 @@ class References:
             return {}
         asked = {"id": {"any_": sorted(ids)}, "is_anonymous": None}
         found = self._filter("block_documents", block_documents=asked)
-        return {f"block_documents.{block['id']}": block["updated"] for block in found}
+        return {
+            f"block_documents.{block['id']}": block["updated"]
+            for block in found
+            if not _has_others_in_it(block)
+        }
 
     def _versions_of_variables(self, names: set[str]) -> dict[str, str]:
         if not names:
@@ -92,10 +106,14 @@ class References:
 
 @dataclass(frozen=True, slots=True)
 class ReferencesAt:
-    """Reads what one run's template refers to; see :class:`templating.References`."""
+    """Reads what one run's template refers to; see :class:`templating.References`.
+
+    What has no version is read once for the run.
+    """
 
     references: References
     versions: Mapping[str, str]
+    _read_already: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
     def block(self, type_slug: str, name: str) -> Mapping[str, Any]:
         """Return a block's data."""
@@ -119,7 +137,15 @@ class ReferencesAt:
         return MISSING if found is None else found["value"]
 
     def _read(self, name: str, path: str) -> dict[str, Any] | None:
-        return self.references.read(name, path, self.versions.get(name))
+        if name not in self._read_already:
+            found = self.references.read(name, path, self.versions.get(name))
+            self._read_already[name] = found
+        return self._read_already[name]
+
+
+def _has_others_in_it(block: Mapping[str, Any]) -> bool:
+    """Tell whether a block refers to others: its own version does not tell of their changes."""
+    return bool(block.get("block_document_references"))
 
 
 def _is_uuid(text: str) -> bool:

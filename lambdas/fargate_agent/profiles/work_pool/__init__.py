@@ -8,7 +8,7 @@ from typing import Any
 
 from fargate_agent.accounts import Accounts
 from fargate_agent.errors import PermanentError
-from fargate_agent.external_kwargs import KwargsFile, KwargsFiles
+from fargate_agent.external_kwargs import KwargsFiles
 from fargate_agent.kwargs import Kwargs, KwargsModel, stacked
 from fargate_agent.orchestrators.prefect3 import Prefect3, variables_of
 from fargate_agent.orchestrators.states import RunState
@@ -16,6 +16,7 @@ from fargate_agent.placement import place_job
 from fargate_agent.profiles.work_pool.agent import Agent
 from fargate_agent.profiles.work_pool.ecs_job import EcsJob
 from fargate_agent.profiles.work_pool.job_template import job_configuration
+from fargate_agent.profiles.work_pool.named_definition import check_external
 from fargate_agent.profiles.work_pool.rendering import Surroundings, render
 from fargate_agent.runs import FlowRun, Launch
 from fargate_agent.templating import MISSING, fill
@@ -52,9 +53,8 @@ class WorkPoolProfile:
     def render(self, run: FlowRun, state: RunState | None) -> tuple[Launch, str | None]:
         """Render a run; see :meth:`profiles.Profile.render`."""
         pool = self.prefect.work_pool(run.work_pool_updated)
-        layers = list(self._job_variables(run))
-        files = self.files.read(run)
-        external = stacked(*(self.model.split(file.values, file.url) for file in files))
+        layers = list(self._job_variables(run, state))
+        files = {f.url: self.model.split(f.values, f.url) for f in self.files.read(run)}
         try:
             job = self._job(run, pool["base_job_template"], layers)
             account = self.accounts.of(job.aws_credentials)
@@ -65,7 +65,10 @@ class WorkPoolProfile:
                 account=account,
             )
             agent = self.agent.elsewhere() if job.aws_credentials else self.agent
-            launch = render(run, job, agent, external, around)
+            if job.task_definition_arn:
+                for url, kwargs in files.items():
+                    check_external(kwargs, job.task_definition_arn, url)
+            launch = render(run, job, agent, stacked(*files.values()), around)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # The same input fails the same way however often it is tried.
             what = type(error).__name__
@@ -78,11 +81,13 @@ class WorkPoolProfile:
                 f"({what}). Correct them in the work pool, the deployment or the run."
             ) from error
         self.model.check(None if launch.definition_arn else launch.definition, launch.request)
-        return launch, _urls(files)
+        return launch, " and ".join(files) or None
 
-    def _job_variables(self, run: FlowRun) -> Iterator[Mapping[str, Any]]:
+    def _job_variables(self, run: FlowRun, state: RunState | None) -> Iterator[Mapping[str, Any]]:
         if run.deployment_id:
-            yield variables_of(self.prefect.deployment(run.deployment_id, run.deployment_updated))
+            # It may have been deleted since an earlier delivery of the message.
+            wanted = run.deployment_updated if state is None else None
+            yield variables_of(self.prefect.deployment(run.deployment_id, wanted))
         if run.has_job_variables:
             yield self.prefect.flow_run(run.id)["job_variables"] or {}
 
@@ -109,7 +114,3 @@ class WorkPoolProfile:
     def _default_image(self) -> str:
         version = self.prefect.server_version()
         return f"prefecthq/prefect:{version}-python3.12" if version else ANY_PREFECT_3
-
-
-def _urls(files: list[KwargsFile]) -> str | None:
-    return " and ".join(file.url for file in files) or None

@@ -152,7 +152,7 @@ def _flag(given: Mapping[str, Any], name: str) -> bool:
 
 
 def _table(given: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = given.get(name) or {}
+    value = given.get(name, {})
     if not isinstance(value, Mapping):
         raise _wrong(name, value, "a table")
     return dict(value)

@@ -58,20 +58,25 @@ def flow_container(found: Mapping[str, Any], job: EcsJob, agent: Agent) -> dict[
     return container
 
 
-def as_overrides(external: Kwargs, named: str) -> Kwargs:
-    """Turn what the external kwargs say of a definition into overrides of the one named.
+def check_external(external: Kwargs, named: str, source: str) -> None:
+    """Check that a kwargs file changes only what RunTask can override.
 
     Raises
     ------
     PermanentError
-        RunTask cannot override it.
+        It changes more.
     """
-    task = {key: value for key, value in external.definition.items() if key != "tags"}
-    for key in sorted({*task} - _TASK) + sorted({*external.container} - _CONTAINER):
+    beyond = {*external.definition} - _TASK - {"tags"} | {*external.container} - _CONTAINER
+    for key in sorted(beyond):
         raise PermanentError(
-            f"The S3 kwargs file sets {key!r}, which cannot be changed in the task definition "
-            f"{named}, which the run names. Remove it, or task_definition_arn."
+            f"{source}: {key}: cannot be changed in the task definition {named}, which the run "
+            "names. Remove it, or task_definition_arn."
         )
+
+
+def as_overrides(external: Kwargs) -> Kwargs:
+    """Turn what the external kwargs say of a definition into overrides of the one named."""
+    task = {key: value for key, value in external.definition.items() if key != "tags"}
     asked = external.request.get("overrides", {})
     containers = [external.container] if external.container else []
     overrides = {

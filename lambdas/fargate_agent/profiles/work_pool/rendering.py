@@ -102,7 +102,7 @@ def render(
     return Launch(
         definition={} if named else task.definition,
         request=_request(run, task, job, agent, around),
-        definition_arn=named,
+        definition_arn=task.definition["taskDefinitionArn"] if named else None,
         revision=RevisionTerms(
             owner={DEPLOYMENT_ID_TAG: run.deployment_id or run.flow_id},
             credentials=frozenset(agent.secrets),
@@ -115,7 +115,7 @@ def render(
 
 def _named(named: str, job: EcsJob, agent: Agent, external: Kwargs, around: Surroundings) -> _Task:
     found = around.account.describe(named)
-    external = named_definition.as_overrides(external, named)
+    external = named_definition.as_overrides(external)
     request, _ = job_launch(found, _layered(job, agent, external).request, agent.launch_type)
     flow = named_definition.flow_container(found, job, agent)
     return _Task(
