@@ -21,6 +21,9 @@ from fargate_agent.task_definitions import TaskDefinitions
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
 
+MOST_ACCOUNTS = 16
+"""So many accounts of jobs' own credentials are held at once."""
+
 
 class Account:
     """One account and region, as one identity.

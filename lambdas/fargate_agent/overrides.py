@@ -69,6 +69,8 @@ def in_ecs_form(
             container["name"] = flow
         if "environment" in container:
             container["environment"] = variables(container["environment"])
+            if not container["environment"]:
+                del container["environment"]
         if isinstance(container.get("command"), str):
             container["command"] = words(container["command"])
     return {**asked, "containerOverrides": containers}

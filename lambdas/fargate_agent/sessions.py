@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -13,6 +14,8 @@ from botocore.credentials import (
     AssumeRoleCredentialFetcher,
     DeferredRefreshableCredentials,
 )
+from botocore.exceptions import BotoCoreError
+from botocore.loaders import Loader, create_loader
 
 from fargate_agent.errors import PermanentError
 from fargate_agent.settings import Settings
@@ -65,29 +68,54 @@ def block_client(block: Mapping[str, Any], agent_name: str) -> Callable[..., Any
     Raises
     ------
     PermanentError
-        The block names a profile or a file, which a function does not have.
+        The block names what a function does not have, or what boto3 does not know.
     """
     parameters = dict(block.get("aws_client_parameters", {}))
     for name in ("profile_name", "verify_cert_path"):
         if block.get(name) or parameters.get(name):
-            raise PermanentError(
-                f"The AWS credentials block (aws_credentials) sets {name!r}, which is a file on a "
-                "worker's machine. Remove it, or put the keys themselves into the block."
-            )
-    session = _session(block.get("region_name"))
+            raise _wrong(f"sets {name!r}, which is a file on a worker's machine")
+    if parameters.get("endpoint_url") and not block.get(KEYS[0]):
+        raise _wrong("names an endpoint and no key of its own; the agent's are not sent there")
+    session = _session(_region(block))
     if block.get(KEYS[0]):
-        session.set_credentials(block[KEYS[0]], block.get(KEYS[1], ""), block.get(KEYS[2]))
+        session.set_credentials(
+            *(str(block.get(key) or "") for key in KEYS[:2]), block.get(KEYS[2])
+        )
     if block.get("assume_role_arn"):
         asked = {"RoleSessionName": agent_name[:64], **block.get("assume_role_kwargs", {})}
         _assume(session, block["assume_role_arn"], asked)
     session.register("after-call", _refuse_credentials)
-    config = Config(**parameters.pop("config", {}))
     make: Callable[..., Any] = boto3.Session(botocore_session=session).client
 
     def client(service: str, config_of_agent: Config) -> Any:
-        return make(service, config=config_of_agent.merge(config), **parameters)
+        given = {key: value for key, value in parameters.items() if key != "config"}
+        try:
+            config = config_of_agent.merge(Config(**parameters.get("config", {})))
+            return make(service, config=config, **given)
+        except (AttributeError, BotoCoreError, TypeError, ValueError) as error:
+            raise _wrong(f"is none that boto3 takes ({type(error).__name__})") from error
 
     return client
+
+
+def _keys_of(block: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    key, secret, token = (block.get(name) for name in KEYS)
+    if not all(isinstance(part, str) for part in (key, secret, token or "")):
+        raise _wrong(f"must hold {KEYS[0]} and {KEYS[1]} as text")
+    return str(key), str(secret), token
+
+
+def _region(block: Mapping[str, Any]) -> str | None:
+    region = block.get("region_name")
+    if region is not None and region not in boto3.session.Session().get_available_regions("ecs"):
+        raise _wrong("names a region that there is not")
+    return region
+
+
+def _wrong(how: str) -> PermanentError:
+    return PermanentError(
+        f"The AWS credentials block that the job names (aws_credentials) {how}. Correct the block."
+    )
 
 
 def _refuse_credentials(**event: Any) -> None:
@@ -95,14 +123,18 @@ def _refuse_credentials(**event: Any) -> None:
     parsed = event.get("parsed")
     code = parsed.get("Error", {}).get("Code") if isinstance(parsed, Mapping) else None
     if code in _REFUSED:
-        raise PermanentError(
-            f"AWS refused the credentials of the block that the job names (aws_credentials): "
-            f"{code}. Correct the block."
-        )
+        raise _wrong(f"holds credentials that AWS refuses ({code})")
+
+
+@cache
+def _models() -> Loader:
+    """Return AWS's models, which take 27 MB and are the same in every session."""
+    return create_loader()
 
 
 def _session(region: str | None) -> botocore.session.Session:
     session = botocore.session.Session()
+    session.register_component("data_loader", _models())
     if region:
         session.set_config_variable("region", region)
     return session

@@ -18,6 +18,7 @@ class Habits:
     sorts_failures: bool = False
     takes_any_task: bool = False
     describes_once: bool = False
+    runs_what_it_described: bool = False
     one_session: bool = False
     marks_own: bool = False
     names_cluster: bool = True

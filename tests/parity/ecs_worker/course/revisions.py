@@ -39,7 +39,9 @@ class Revisions:
             held = self._caller.call(plan, "DescribeTaskDefinition", params)["taskDefinition"]
             if plan.named.rpartition(":")[2].isdecimal():
                 self._caller.memory.named[key] = held
-        return plan.changed(definition=held), plan.named, False
+        exact = self._habits.runs_what_it_described
+        arn = held["taskDefinitionArn"] if exact else plan.named
+        return plan.changed(definition=held), arn, False
 
     def found(self, plan: Plan) -> tuple[Plan, str, bool]:
         """Return the revision that the worker runs, and whether it is new."""

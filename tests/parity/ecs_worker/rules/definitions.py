@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from tests.parity.ecs_worker.failures import ANY_HASH
@@ -50,17 +51,17 @@ def _unset(plan: Plan) -> Plan:
     """Leave out of the flow's container, as defined and as overridden, what env sets to null."""
     unset = {name for name, text in plan.job["users_env"].items() if text is None}
 
-    def change(container: dict[str, Any]) -> dict[str, Any]:
+    def without(names: set[str], container: dict[str, Any]) -> dict[str, Any]:
         if container.get("name") != plan.flow_name or not container.get("environment"):
             return container
         return _with_environment(
-            container, [e for e in container["environment"] if e["name"] not in unset]
+            container, [e for e in container["environment"] if e["name"] not in names]
         )
 
     if not unset:
         return plan
-    changed = plan if plan.named else plan.with_container(change)
-    return changed.with_overrides(change)
+    changed = plan if plan.named else plan.with_container(partial(without, unset))
+    return changed.with_overrides(partial(without, unset - {"PREFECT__FLOW_RUN_ID"}))
 
 
 def _with_environment(container: dict[str, Any], entries: list[Any]) -> dict[str, Any]:

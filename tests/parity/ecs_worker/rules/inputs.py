@@ -173,7 +173,9 @@ def _with_an_image(job: Configuration, _: Plan) -> Configuration:
     return job
 
 
-def _with_a_name(job: Configuration, _: Plan) -> Configuration:
+def _with_a_name(job: Configuration, plan: Plan) -> Configuration:
+    if plan.named:  # whose own container it is
+        return job
     definition = job.get("task_definition") or {}
     containers = definition.get("containerDefinitions") or []
     names = [container.get("name") for container in containers]

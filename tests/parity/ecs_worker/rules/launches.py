@@ -37,6 +37,12 @@ LAUNCHES = (
         habits={"describes_once": True},
     ),
     Rule(
+        name="what was described is run",
+        why="A family that the run names is run as the revision that was looked at, by its ARN: "
+        "another may be registered in between.",
+        habits={"runs_what_it_described": True},
+    ),
+    Rule(
         name="a role is assumed once",
         why="The clients of one account share their session; the worker's each assumed the role "
         "at each run.",

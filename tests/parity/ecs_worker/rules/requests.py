@@ -121,7 +121,7 @@ REQUESTS = (
     Rule(
         name="a run's own id",
         why="PREFECT__FLOW_RUN_ID is the run's, whatever env says: with another's the container "
-        "would run that one a second time.",
+        "would run that one a second time, and with none nothing.",
         applies=starts,
         change=of_flow(_known),
     ),
