@@ -78,9 +78,7 @@ def block_client(block: Mapping[str, Any], agent_name: str) -> Callable[..., Any
         raise _wrong("names an endpoint and no key of its own; the agent's are not sent there")
     session = _session(_region(block))
     if block.get(KEYS[0]):
-        session.set_credentials(
-            *(str(block.get(key) or "") for key in KEYS[:2]), block.get(KEYS[2])
-        )
+        session.set_credentials(*_keys_of(block))
     if block.get("assume_role_arn"):
         asked = {"RoleSessionName": agent_name[:64], **block.get("assume_role_kwargs", {})}
         _assume(session, block["assume_role_arn"], asked)

@@ -175,7 +175,7 @@ def test_a_refused_key_is_told_to_the_run(
 
     assert world.deliver() == []
 
-    assert "refused the credentials of the block" in world.message(bad)
+    assert "holds credentials that AWS refuses" in world.message(bad)
     assert "UnrecognizedClientException" in world.message(bad)
     assert "canary-key" not in world.message(bad)
     assert [task["startedBy"] for task in world.tasks()] == [good]
