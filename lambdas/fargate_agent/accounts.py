@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from fargate_agent.errors import PermanentError
+from fargate_agent.shared_calls import SharedCalls
 from fargate_agent.task_definitions import TaskDefinitions
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 MOST_ACCOUNTS = 16
 """So many accounts of jobs' own credentials are held at once."""
+
+HELD_SECONDS = 900
+"""So long is a VPC taken to have the subnets that it had."""
 
 
 class Account:
@@ -44,8 +49,8 @@ class Account:
         self.ecs = ecs
         self.definitions = definitions
         self._make_ec2 = make_ec2
-        self._asking = threading.Lock()
-        self._subnets: dict[str | None, list[str]] = {}
+        self._calls = SharedCalls()
+        self._subnets: dict[str | None, tuple[float, list[str]]] = {}
         self._described: dict[str, dict[str, Any]] = {}
 
     @property
@@ -65,11 +70,15 @@ class Account:
         PermanentError
             There is none of that name.
         """
-        with self._asking:
+
+        def ask() -> dict[str, Any]:
             held = self._described.get(name) or self._describe(name)
             if name.rpartition(":")[2].isdecimal():  # else a family, whose latest may be another
                 self._described[name] = held
-        return held
+            return held
+
+        found: dict[str, Any] = self._calls.make(("definition", name), ask)
+        return found
 
     def _describe(self, name: str) -> dict[str, Any]:
         try:
@@ -83,18 +92,29 @@ class Account:
             ) from error
         return dict(answer["taskDefinition"])
 
-    def subnets(self, vpc_id: str | None) -> list[str]:
+    def subnets(self, vpc_id: str | None, *, fresh: bool = False) -> list[str]:
         """Return the ids of a VPC's subnets, or of those of the region's default VPC.
+
+        Parameters
+        ----------
+        fresh
+            Ask again, for what was answered before seems to be out of date.
 
         Raises
         ------
         PermanentError
             There is no such VPC, or it has no subnets.
         """
-        with self._asking:
-            if vpc_id not in self._subnets:
-                self._subnets[vpc_id] = self._find_subnets(vpc_id or self._default_vpc())
-        return self._subnets[vpc_id]
+
+        def ask() -> list[str]:
+            asked_at, held = self._subnets.get(vpc_id, (0.0, []))
+            if not held or fresh or time.monotonic() - asked_at > HELD_SECONDS:
+                held = self._find_subnets(vpc_id or self._default_vpc())
+                self._subnets[vpc_id] = (time.monotonic(), held)
+            return held
+
+        found: list[str] = self._calls.make(("subnets", vpc_id, fresh), ask)
+        return found
 
     def _find_subnets(self, vpc_id: str) -> list[str]:
         pages = self._ec2.get_paginator("describe_subnets").paginate(
@@ -137,7 +157,8 @@ class Accounts:
 
     def of(self, credentials: Mapping[str, Any]) -> Account:
         """Return the account of a job's credentials; without any it is the agent's own."""
-        if not credentials:
+        own_region = {"region_name": self.own.region}
+        if not credentials or credentials == own_region:
             return self.own
         key = json.dumps(credentials, sort_keys=True)
         with self._making:

@@ -23,11 +23,12 @@ TAG = {"key": "prefect.io/degregister-task-definition", "value": "true"}
 
 def with_deregistration(request: Mapping[str, Any], definition_arn: str) -> dict[str, Any]:
     """Return a request whose task has its definition deregistered when it stops."""
-    flow, *others = request["overrides"]["containerOverrides"]
+    flow, *sidecars = request["overrides"]["containerOverrides"]
     told = {"name": DEREGISTER_ENV, "value": definition_arn}
     flow = {**flow, "environment": [*flow.get("environment", []), told]}
-    overrides = {**request["overrides"], "containerOverrides": [flow, *others]}
-    return {**request, "overrides": overrides, "tags": [*request["tags"][: MAX_TAGS - 1], TAG]}
+    overrides = {**request["overrides"], "containerOverrides": [flow, *sidecars]}
+    others = [tag for tag in request["tags"] if tag["key"] != TAG["key"]]
+    return {**request, "overrides": overrides, "tags": [*others[: MAX_TAGS - 1], TAG]}
 
 
 def deregister(ecs: Callable[[], ECSClient], detail: Mapping[str, Any]) -> None:

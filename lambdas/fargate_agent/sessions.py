@@ -76,7 +76,7 @@ def block_client(block: Mapping[str, Any], agent_name: str) -> Callable[..., Any
             raise _wrong(f"sets {name!r}, which is a file on a worker's machine")
     if parameters.get("endpoint_url") and not block.get(KEYS[0]):
         raise _wrong("names an endpoint and no key of its own; the agent's are not sent there")
-    session = _session(_region(block))
+    session = _session(block.get("region_name"))
     if block.get(KEYS[0]):
         session.set_credentials(*_keys_of(block))
     if block.get("assume_role_arn"):
@@ -101,13 +101,6 @@ def _keys_of(block: Mapping[str, Any]) -> tuple[str, str, str | None]:
     if not all(isinstance(part, str) for part in (key, secret, token or "")):
         raise _wrong(f"must hold {KEYS[0]} and {KEYS[1]} as text")
     return str(key), str(secret), token
-
-
-def _region(block: Mapping[str, Any]) -> str | None:
-    region = block.get("region_name")
-    if region is not None and region not in boto3.session.Session().get_available_regions("ecs"):
-        raise _wrong("names a region that there is not")
-    return region
 
 
 def _wrong(how: str) -> PermanentError:

@@ -14,24 +14,36 @@ from fargate_agent.kwargs import without_values
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
 
+_CREDENTIALS = "Correct the parameters of the role that the AWS credentials block assumes."
+
 PERMANENT_CODES = {
     "AccessDeniedException": (
         "Let the agent have the role or cluster: name it in ecs.allowed_roles or "
         "ecs.allowed_clusters and deploy again. Where the job names AWS credentials, allow it to "
         "those."
     ),
-    "AccessDenied": "Let the agent's dispatch function make this call.",
+    "AccessDenied": (
+        "Let the agent's dispatch function make this call; a role that AWS credentials of a job "
+        "assume must be in aws.assumable_roles."
+    ),
     "BlockedException": "The AWS account is blocked; contact AWS Support.",
     "ClientException": "Correct the values named, in the deployment or the S3 kwargs file.",
     "ClusterNotFoundException": "Correct the cluster's name, or create the cluster.",
     "InvalidParameterException": "Correct the value, in the deployment or the S3 kwargs file.",
+    "MalformedPolicyDocument": _CREDENTIALS,
+    "OptInRequired": "Let the AWS account use the service in this region.",
+    "PackedPolicyTooLarge": _CREDENTIALS,
     "PlatformTaskDefinitionIncompatibilityException": "Choose another platformVersion.",
     "PlatformUnknownException": "Choose another platformVersion.",
+    "RegionDisabledException": "Let the AWS account use this region, or choose another.",
+    "SerializationException": "Correct the number that is too large for ECS.",
     "UnauthorizedOperation": (
         "Let the agent's dispatch function make this call, or write the subnets into the job "
         "variable 'network_configuration'."
     ),
     "UnsupportedFeatureException": "The feature does not exist in this region: leave it out.",
+    "ValidationError": _CREDENTIALS,
+    "ValidationException": "Correct the values named, in the deployment or the S3 kwargs file.",
 }
 """ECS errors that stay, with the remedy. All others are worth another try (throttling, 5xx)."""
 

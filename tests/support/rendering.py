@@ -25,7 +25,7 @@ class FakeAccount:
     def describe(self, name: str) -> Mapping[str, Any]:
         return self.definitions[name]
 
-    def subnets(self, vpc_id: str | None) -> list[str]:
+    def subnets(self, vpc_id: str | None, *, fresh: bool = False) -> list[str]:
         return self.vpcs[vpc_id]
 
 

@@ -9,6 +9,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -54,6 +55,9 @@ RETRIES = Patience(
     backoff_jitter=0.3,
     raise_on_status=False,
 )
+
+HASTY = RETRIES.new(total=1)
+"""For calls that nothing depends on."""
 
 
 class ApiError(Exception):
@@ -121,6 +125,7 @@ class JsonClient:
         *,
         refresh: bool = False,
         decode: Callable[[str], Any] = json.loads,
+        retries: Retry = RETRIES,
     ) -> Any:
         """Make one call and return its decoded answer, or None for an empty one.
 
@@ -130,6 +135,8 @@ class JsonClient:
             Read the credentials again first, for the server refused them in words of its own.
         decode
             Reads the answer's text.
+        retries
+            How often to try, and after which answers.
 
         Raises
         ------
@@ -139,12 +146,12 @@ class JsonClient:
             The answer is 401, even with a freshly read secret, or 403.
         """
         csrf = self._csrf.headers
-        response = self._request(method, path, body, csrf, refresh=refresh)
+        request = partial(self._request, method, path, body, retries=retries)
+        response = request(csrf, refresh=refresh)
         if response.status == 401:
-            response = self._request(method, path, body, csrf, refresh=True)
+            response = request(csrf, refresh=True)
         if response.status == 403 and b"csrf" in response.data.lower():
-            csrf = self._csrf.fetch(self._request, refused=csrf)
-            response = self._request(method, path, body, csrf)
+            response = request(self._csrf.fetch(self._request, refused=csrf))
         return _decoded(f"{method} {path}", response, decode)
 
     def _request(
@@ -155,6 +162,7 @@ class JsonClient:
         csrf: Mapping[str, str],
         *,
         refresh: bool = False,
+        retries: Retry = RETRIES,
     ) -> urllib3.BaseHTTPResponse:
         headers = {
             "Content-Type": "application/json",
@@ -166,7 +174,9 @@ class JsonClient:
             headers["Authorization"] = authorization
         encoded = None if body is None else json.dumps(body).encode()
         try:
-            return self._pool.request(method, self._base_url + path, body=encoded, headers=headers)
+            return self._pool.request(
+                method, self._base_url + path, body=encoded, headers=headers, retries=retries
+            )
         except urllib3.exceptions.HTTPError as error:
             raise ApiError(f"{method} {path}", None, str(error)) from error
 

@@ -6,7 +6,6 @@ answer. They differ little, and tell so themselves.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,11 @@ from urllib.parse import quote
 from fargate_agent.errors import DeploymentDeleted, PermanentError
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Page
-from fargate_agent.orchestrators.http import ApiError, CredentialsRefused, JsonClient
+from fargate_agent.orchestrators.http import HASTY, ApiError, CredentialsRefused, JsonClient
 from fargate_agent.orchestrators.references import References
 from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.runs import FlowRun, claim_id, is_current, parse_time
+from fargate_agent.shared_calls import SharedCalls
 from fargate_agent.templating import references_in
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Prefect3:
         self._pool: dict[str, Any] = {}
         self._worker_id: str | None = None
         self._version: tuple[str | None] | None = None
-        self._reading = threading.Lock()  # ten launches of a batch want the same
+        self._calls = SharedCalls()
         self._launched: list[str] = []
         self._lines: list[dict[str, Any]] = []
         self.references = References(api)
@@ -211,10 +211,14 @@ class Prefect3:
 
     def work_pool(self, updated: str) -> dict[str, Any]:
         """Return the pool, from memory where that is no older than what the poll saw."""
-        with self._reading:
+
+        def read() -> dict[str, Any]:
             if not is_current(self._pool.get("updated"), updated):
                 self._read_work_pool()
             return self._pool
+
+        pool: dict[str, Any] = self._calls.make("work pool", read)
+        return pool
 
     def _read_work_pool(self) -> dict[str, Any]:
         pool = self._api.get(self._pool_path)
@@ -234,11 +238,15 @@ class Prefect3:
         DeploymentDeleted
             There is nothing to run any more.
         """
-        with self._reading:
+
+        def read() -> dict[str, Any]:
             held = self._deployments.get(id)
             if held is None or not is_current(held["updated"], updated):
                 held = self._deployments[id] = self._read_deployment(id)
-        return held
+            return held
+
+        deployment: dict[str, Any] = self._calls.make((id, updated), read)
+        return deployment
 
     def _read_deployment(self, id: str) -> dict[str, Any]:
         try:
@@ -261,10 +269,13 @@ class Prefect3:
 
     def server_version(self) -> str | None:
         """Return the server's version, such as ``3.8.8``, or None where it does not tell."""
-        with self._reading:
-            if self._version is None:
-                self._version = (self._read_version(),)
-        return self._version[0]
+
+        def read() -> tuple[str | None]:
+            self._version = self._version or (self._read_version(),)
+            return self._version
+
+        version: tuple[str | None] = self._version or self._calls.make("version", read)
+        return version[0]
 
     def _read_version(self) -> str | None:
         try:
@@ -337,17 +348,16 @@ class Prefect3:
         """
         launched, self._launched = self._launched, []
         lines, self._lines = self._lines, []
-        if lines:
-            self._try("POST", "/logs/", lines)
+        reports: list[tuple[str, str, Any]] = [("POST", "/logs/", lines)] if lines else []
         if launched and self._knows_labels():
-            for id in launched:
-                self._try("PATCH", f"/flow_runs/{id}/labels", self._labels())
-
-    def _try(self, method: str, path: str, body: Any) -> None:
-        try:
-            self._api.send(method, path, body)
-        except Exception:
-            logger.warning("a report is lost", call=f"{method} {path}", exc_info=True)
+            reports += [("PATCH", f"/flow_runs/{id}/labels", self._labels()) for id in launched]
+        for method, path, body in reports:
+            try:
+                self._api.send(method, path, body, retries=HASTY)
+            except Exception as error:
+                logger.warning("a report is lost", call=f"{method} {path}", error=str(error))
+                if getattr(error, "status", None) is None:
+                    return  # a server that does not answer is not waited for eleven times
 
     def _knows_labels(self) -> bool:
         try:

@@ -7,7 +7,6 @@ in it.
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from urllib.parse import quote
 from fargate_agent.errors import PermanentError
 from fargate_agent.orchestrators.http import ApiError, JsonClient
 from fargate_agent.runs import is_current
+from fargate_agent.shared_calls import SharedCalls
 from fargate_agent.templating import MISSING
 
 FILTER_SIZE = 200
@@ -29,7 +29,7 @@ class References:
     def __init__(self, api: JsonClient) -> None:
         self._api = api
         self._held: dict[str, tuple[str | None, dict[str, Any] | None]] = {}
-        self._reading = threading.Lock()
+        self._calls = SharedCalls()
 
     def versions(self, names: Iterable[str]) -> dict[str, str]:
         """Return when each was last changed, in at most three calls; what is gone is missing."""
@@ -49,12 +49,16 @@ class References:
 
     def read(self, name: str, path: str, version: str | None) -> dict[str, Any] | None:
         """Return what a path holds, from memory where that is of this version or a later one."""
-        with self._reading:  # ten launches of a batch want the same
+
+        def read() -> dict[str, Any] | None:
             known, held = self._held.get(name, (None, None))
             if held is not None and is_current(known, version):
                 return held
             found = self._read(path)
             self._held[name] = (found["updated"] if found else None, found)
+            return found
+
+        found: dict[str, Any] | None = self._calls.make((name, version), read)
         return found
 
     def _read(self, path: str) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,10 @@ class Run:
     def deployment_updated(self) -> str:
         """When the deployment was last changed; the recorded stand-in told the same ever after."""
         told = datetime.fromisoformat(self.given.deployment["updated"])  # type: ignore[index]
-        later = self.index if "deployment" in self.patch else 0
-        return (told + timedelta(seconds=later)).astimezone(UTC).isoformat()
+        held = [run.given.deployment for run in self.case.runs[: self.index + 1]]
+        changes = [i for i, (before, now) in enumerate(pairwise(held), 1) if before != now]
+        later = timedelta(seconds=max(changes, default=0))
+        return (told + later).astimezone(UTC).isoformat()
 
     @property
     def in_a_new_process(self) -> bool:

@@ -64,7 +64,7 @@ class WorkPoolProfile:
                 default_image=self._default_image,
                 account=account,
             )
-            agent = self.agent.elsewhere() if job.aws_credentials else self.agent
+            agent = self.agent if account is self.accounts.own else self.agent.elsewhere()
             if job.task_definition_arn:
                 for url, kwargs in files.items():
                     check_external(kwargs, job.task_definition_arn, url)

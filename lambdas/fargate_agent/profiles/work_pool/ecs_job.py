@@ -14,6 +14,9 @@ from fargate_agent.errors import PermanentError
 
 _TRUE, _FALSE = {"1", "on", "t", "true", "y", "yes"}, {"0", "off", "f", "false", "n", "no", ""}
 
+_BOTO3S_OWN = [("use_ssl", True), ("verify", True)]
+"""Parameters of clients that say what boto3 does anyhow."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudWatchLogs:
@@ -127,11 +130,15 @@ def _logs(given: Mapping[str, Any]) -> CloudWatchLogs | None:
 
 
 def _credentials(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of the block that say something, at any depth."""
+    """Return the fields of the block that say something: the server stores all that there are."""
 
     def said(table: Mapping[str, Any]) -> dict[str, Any]:
         inner = {k: said(v) if isinstance(v, Mapping) else v for k, v in table.items()}
-        return {key: value for key, value in inner.items() if value not in (None, {}, "")}
+        return {
+            key: value
+            for key, value in inner.items()
+            if value not in (None, {}, "") and (key, value) not in _BOTO3S_OWN
+        }
 
     return said(_table(given, "aws_credentials"))
 

@@ -49,7 +49,7 @@ class Account(Protocol):
     def describe(self, name: str) -> Mapping[str, Any]:
         """Describe a registered task definition."""
 
-    def subnets(self, vpc_id: str | None) -> list[str]:
+    def subnets(self, vpc_id: str | None, *, fresh: bool = False) -> list[str]:
         """Return the ids of a VPC's subnets, or of the default VPC's."""
 
 
@@ -226,7 +226,15 @@ def _with_network(
 
 
 def _network_of_vpc(job: EcsJob, account: Account) -> Mapping[str, Any]:
-    foreign = {*job.network_configuration.get("subnets", [])} - {*account.subnets(job.vpc_id)}
+    wanted = job.network_configuration.get("subnets", [])
+    if not isinstance(wanted, list):
+        raise PermanentError(
+            "The job variable 'network_configuration.subnets' must be a list of subnets. Correct "
+            "it in the work pool, the deployment or the run."
+        )
+    foreign = {*wanted} - {*account.subnets(job.vpc_id)}
+    if foreign:
+        foreign -= {*account.subnets(job.vpc_id, fresh=True)}
     if foreign:
         raise PermanentError(
             f"The subnets {', '.join(sorted(foreign))} (network_configuration) are not in the VPC "

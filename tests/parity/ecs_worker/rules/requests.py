@@ -136,7 +136,7 @@ REQUESTS = (
         name="a changed deployment is a later one",
         why="A server dates a deployment anew when it is changed, by which this agent knows to "
         "read it again; the stand-in of the recordings kept the date.",
-        applies=lambda plan: starts(plan) and "deployment" in plan.run.patch,
+        applies=lambda plan: starts(plan) and plan.given.deployment is not None,
         change=_dated,
     ),
     Rule(
