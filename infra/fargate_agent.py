@@ -260,12 +260,12 @@ class FargateAgent(Construct):
             allow(role, ["secretsmanager:GetSecretValue"], [aws.credentials_secret])
         elif aws.role_arn:
             allow(role, ["sts:AssumeRole"], [aws.role_arn])
-        if aws.assumable_roles:
-            allow(role, ["sts:AssumeRole"], aws.assumable_roles)
 
     def _allow_launches(self, role: iam.IRole) -> None:
-        """Let dispatch start tasks: by itself, or as whom ``[aws]`` names."""
+        """Let dispatch start tasks: by itself, as whom ``[aws]`` names, or as roles of jobs."""
         self._allow_being_elsewhere(role)
+        if self._config.aws.assumable_roles:
+            allow(role, ["sts:AssumeRole"], self._config.aws.assumable_roles)
         if not self._in_this_account():
             return
         roles = [

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 MOST_ACCOUNTS = 16
 """So many accounts of jobs' own credentials are held at once."""
 
-HELD_SECONDS = 900
-"""So long is a VPC taken to have the subnets that it had."""
+HELD_SECONDS, FRESH_SECONDS = 900, 10
+"""So long is a VPC taken to have the subnets that it had; and where one is missing among them."""
 
 
 class Account:
@@ -98,17 +98,18 @@ class Account:
         Parameters
         ----------
         fresh
-            Ask again, for what was answered before seems to be out of date.
+            Ask again if the answer is not of this moment, for it seems to be out of date.
 
         Raises
         ------
         PermanentError
             There is no such VPC, or it has no subnets.
         """
+        age = FRESH_SECONDS if fresh else HELD_SECONDS
 
         def ask() -> list[str]:
             asked_at, held = self._subnets.get(vpc_id, (0.0, []))
-            if not held or fresh or time.monotonic() - asked_at > HELD_SECONDS:
+            if not held or time.monotonic() - asked_at > age:
                 held = self._find_subnets(vpc_id or self._default_vpc())
                 self._subnets[vpc_id] = (time.monotonic(), held)
             return held

@@ -16,7 +16,7 @@ from fargate_agent.orchestrators.credentials import authorization
 from fargate_agent.orchestrators.http import JsonClient
 from fargate_agent.orchestrators.prefect1 import Prefect1
 from fargate_agent.orchestrators.prefect3 import API_VERSION, Prefect3
-from fargate_agent.sessions import block_client, task_client
+from fargate_agent.sessions import TIMES, block_client, task_client
 from fargate_agent.settings import Settings
 from fargate_agent.task_definitions import OnDrift, TaskDefinitions
 
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
-
-_CONFIG = Config(
-    connect_timeout=3,
-    read_timeout=8,
-    max_pool_connections=16,
-    retries={"mode": "adaptive", "total_max_attempts": 3},
-)
 
 
 def made_at_start(make: Callable[[], object]) -> None:
@@ -50,13 +43,11 @@ def ecs(settings: Settings) -> ECSClient:
 
 
 def _tasks(settings: Settings) -> Config:
-    return _CONFIG.merge(Config(**settings.aws_botocore))
+    return TIMES.merge(Config(**settings.aws_botocore))
 
 
 def accounts(settings: Settings) -> Accounts:
     """Make the account that tasks run in, and what makes those of credentials of jobs' own.
-
-    The clients of ECS slow down by themselves when they are throttled.
 
     Raises
     ------
@@ -85,18 +76,18 @@ def kwargs_files(settings: Settings) -> KwargsFiles:
     make: Callable[..., Any] = boto3.client
     if settings.kwargs_bucket_is_given:
         make = task_client(settings, secrets_manager)
-    s3 = make("s3", config=_CONFIG)
+    s3 = make("s3", config=TIMES)
     return KwargsFiles(s3, settings.kwargs_bucket, settings.kwargs_prefix)
 
 
 def sqs() -> SQSClient:
     """Make an SQS client."""
-    return boto3.client("sqs", config=_CONFIG)
+    return boto3.client("sqs", config=TIMES)
 
 
 def secrets_manager() -> SecretsManagerClient:
     """Make a Secrets Manager client."""
-    return boto3.client("secretsmanager", config=_CONFIG)
+    return boto3.client("secretsmanager", config=TIMES)
 
 
 def orchestrator(settings: Settings) -> Orchestrator:

@@ -71,9 +71,15 @@ def block_client(block: Mapping[str, Any], agent_name: str) -> Callable[..., Any
         The block names what a function does not have, or what boto3 does not know.
     """
     parameters = dict(block.get("aws_client_parameters", {}))
-    for name in ("profile_name", "verify_cert_path"):
-        if block.get(name) or parameters.get(name):
-            raise _wrong(f"sets {name!r}, which is a file on a worker's machine")
+    options = parameters.pop("config", {})
+    files = {
+        "profile_name": block.get("profile_name"),
+        "verify_cert_path": parameters.get("verify_cert_path"),
+        "verify": isinstance(parameters.get("verify"), str),
+        "client_cert": isinstance(options, Mapping) and options.get("client_cert"),
+    }
+    for name in (name for name, given in files.items() if given):
+        raise _wrong(f"sets {name!r}, which is a file on a worker's machine")
     if parameters.get("endpoint_url") and not block.get(KEYS[0]):
         raise _wrong("names an endpoint and no key of its own; the agent's are not sent there")
     session = _session(block.get("region_name"))
@@ -86,14 +92,19 @@ def block_client(block: Mapping[str, Any], agent_name: str) -> Callable[..., Any
     make: Callable[..., Any] = boto3.Session(botocore_session=session).client
 
     def client(service: str, config_of_agent: Config) -> Any:
-        given = {key: value for key, value in parameters.items() if key != "config"}
         try:
-            config = config_of_agent.merge(Config(**parameters.get("config", {})))
-            return make(service, config=config, **given)
+            config = config_of_agent.merge(Config(**options)).merge(_times(config_of_agent))
+            return make(service, config=config, **parameters)
         except (AttributeError, BotoCoreError, TypeError, ValueError) as error:
             raise _wrong(f"is none that boto3 takes ({type(error).__name__})") from error
 
     return client
+
+
+def _times(config: Config) -> Config:
+    """Return what keeps a call within the function's own time-out, which no block takes away."""
+    bounds = ("connect_timeout", "read_timeout", "retries")
+    return Config(**{name: getattr(config, name) for name in bounds})
 
 
 def _keys_of(block: Mapping[str, Any]) -> tuple[str, str, str | None]:
@@ -117,6 +128,15 @@ def _refuse_credentials(**event: Any) -> None:
         raise _wrong(f"holds credentials that AWS refuses ({code})")
 
 
+TIMES = Config(
+    connect_timeout=3,
+    read_timeout=8,
+    max_pool_connections=16,
+    retries={"mode": "adaptive", "total_max_attempts": 3},
+)
+"""Well within a function's own time-out. The clients of ECS slow down when they are throttled."""
+
+
 @cache
 def _models() -> Loader:
     """Return AWS's models, which take 27 MB and are the same in every session."""
@@ -126,6 +146,7 @@ def _models() -> Loader:
 def _session(region: str | None) -> botocore.session.Session:
     session = botocore.session.Session()
     session.register_component("data_loader", _models())
+    session.set_default_client_config(TIMES)
     if region:
         session.set_config_variable("region", region)
     return session

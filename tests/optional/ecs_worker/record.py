@@ -97,6 +97,7 @@ class Recorder:
     async def record(self, given: Json) -> Json:
         """Return the ``output`` of a case's ``input``."""
         ecs_worker._TASK_DEFINITION_CACHE.clear()
+        shortcuts.REAL_CLIENTS.cache_clear()
         self._switch.aws = Aws(given["aws"])
         with environment({**NO_DELAYS, **given["worker"]["env"]}), self._settings.used():
             runs = [

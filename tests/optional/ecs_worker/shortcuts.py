@@ -41,6 +41,10 @@ class KnownSettings:
         return dict(self._variables[key])
 
 
+REAL_CLIENTS = credentials._get_client_cached
+"""Makes them, and keeps a few."""
+
+
 class KnownClients:
     """The worker's AWS clients: it makes them anew for each run, which is never seen by AWS.
 
@@ -49,15 +53,14 @@ class KnownClients:
 
     def __init__(self) -> None:
         self._known: dict[str, Any] = {}
-        self._real = credentials._get_client_cached
         credentials._get_client_cached = self._get
 
     def _get(self, ctx: Any, client_type: str) -> Any:
         if ctx.assume_role_arn:
-            return self._real(ctx=ctx, client_type=client_type)
+            return REAL_CLIENTS(ctx=ctx, client_type=client_type)
         key = f"{client_type} {ctx!r} {ctx.aws_secret_access_key and hash(ctx)}"
         if key not in self._known:
-            self._known[key] = self._real(ctx=ctx, client_type=client_type)
+            self._known[key] = REAL_CLIENTS(ctx=ctx, client_type=client_type)
         return self._known[key]
 
 

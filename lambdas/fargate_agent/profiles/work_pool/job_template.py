@@ -82,7 +82,7 @@ def merge_variables(*layers: Mapping[str, Any]) -> dict[str, Any]:
     merged = deepcopy(_deep(dotted, nested))
     for index, layer in enumerate(layers):
         for key, value in _dotted([layer]):
-            table = key.partition(".")[0]
+            table = _path(key)[0]
             if any(table in above for above in layers[index:]):
                 continue
             if merged[table] is None:
@@ -96,8 +96,12 @@ def _dotted(layers: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     return ((key, value) for layer in layers for key, value in layer.items() if "." in key)
 
 
+def _path(key: str) -> list[str]:
+    return key.replace("[", ".").replace("]", "").split(".")
+
+
 def _set(table: dict[str, Any], path: str, value: Any) -> None:
-    *tables, name = path.replace("[", ".").replace("]", "").split(".")
+    *tables, name = _path(path)
     for part in tables:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
