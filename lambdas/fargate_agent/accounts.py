@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 MOST_ACCOUNTS = 16
 """So many accounts of jobs' own credentials are held at once."""
 
-HELD_SECONDS, FRESH_SECONDS = 900, 10
+HELD_SECONDS, FRESH_SECONDS = 300, 10
 """So long is a VPC taken to have the subnets that it had; and where one is missing among them."""
 
 
@@ -48,7 +47,8 @@ class Account:
     ) -> None:
         self.ecs = ecs
         self.definitions = definitions
-        self._make_ec2 = make_ec2
+        self._make_ec2, self._made_ec2 = make_ec2, None
+        self._making = threading.Lock()
         self._calls = SharedCalls()
         self._subnets: dict[str | None, tuple[float, list[str]]] = {}
         self._described: dict[str, dict[str, Any]] = {}
@@ -58,9 +58,11 @@ class Account:
         """The region's name."""
         return self.ecs.meta.region_name
 
-    @cached_property
+    @property
     def _ec2(self) -> Any:
-        return self._make_ec2()
+        with self._making:  # one session's clients are made one after the other
+            self._made_ec2 = self._made_ec2 or self._make_ec2()
+        return self._made_ec2
 
     def describe(self, name: str) -> Mapping[str, Any]:
         """Describe a task definition that a run names; a revision is asked for only once.
@@ -163,6 +165,8 @@ class Accounts:
             return self.own
         key = json.dumps(credentials, sort_keys=True)
         with self._making:
-            if key not in self._made:
-                self._made[key] = self.make(credentials)
-        return self._made[key]
+            found = self._made.pop(key, None) or self.make(credentials)
+            self._made[key] = found
+            if len(self._made) > MOST_ACCOUNTS:
+                del self._made[next(iter(self._made))]  # the one that was asked for least lately
+        return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from fargate_agent.observability import logger
-from fargate_agent.runs import DEREGISTER_ENV, MAX_TAGS
+from fargate_agent.runs import CLAIM_ENV, DEREGISTER_ENV, MAX_TAGS
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
@@ -56,7 +56,9 @@ def deregister(ecs: Callable[[], ECSClient], detail: Mapping[str, Any]) -> None:
 
 
 def told(detail: Mapping[str, Any], variable: str) -> str | None:
-    """Return what a task was told in a variable of its request."""
-    containers = detail.get("overrides", {}).get("containerOverrides", [])
-    entries = (entry for container in containers for entry in container.get("environment", []))
-    return next((entry["value"] for entry in entries if entry["name"] == variable), None)
+    """Return what the agent told a task's flow in a variable; sidecars are told by others."""
+    for container in detail.get("overrides", {}).get("containerOverrides", []):
+        told = {entry["name"]: entry["value"] for entry in container.get("environment", [])}
+        if CLAIM_ENV in told:
+            return told.get(variable)
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -80,8 +81,11 @@ def block_client(block: Mapping[str, Any], agent_name: str) -> Callable[..., Any
     }
     for name in (name for name, given in files.items() if given):
         raise _wrong(f"sets {name!r}, which is a file on a worker's machine")
-    if parameters.get("endpoint_url") and not block.get(KEYS[0]):
-        raise _wrong("names an endpoint and no key of its own; the agent's are not sent there")
+    open_ways = (parameters.get("use_ssl") is False, parameters.get("verify") is False)
+    if (parameters.get("endpoint_url") or any(open_ways) or "proxies" in options) and not block.get(
+        KEYS[0]
+    ):
+        raise _wrong("has a way of its own to AWS and no key; the agent's are not sent there")
     session = _session(block.get("region_name"))
     if block.get(KEYS[0]):
         session.set_credentials(*_keys_of(block))
@@ -108,10 +112,11 @@ def _times(config: Config) -> Config:
 
 
 def _keys_of(block: Mapping[str, Any]) -> tuple[str, str, str | None]:
-    key, secret, token = (block.get(name) for name in KEYS)
-    if not all(isinstance(part, str) for part in (key, secret, token or "")):
-        raise _wrong(f"must hold {KEYS[0]} and {KEYS[1]} as text")
-    return str(key), str(secret), token
+    parts = [str(block.get(name) or "").strip() for name in KEYS]
+    if not all(re.fullmatch(r"[!-~]+", part) for part in (*parts[:2], parts[2] or "-")):
+        # botocore would repeat what cannot be a header.
+        raise _wrong(f"must hold {KEYS[0]} and {KEYS[1]} as text without spaces or line ends")
+    return parts[0], parts[1], parts[2] or None
 
 
 def _wrong(how: str) -> PermanentError:

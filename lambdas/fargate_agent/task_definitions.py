@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from fargate_agent.drift import OWN_TAGS, differences
 from fargate_agent.errors import PermanentError
 from fargate_agent.observability import logger
-from fargate_agent.runs import RevisionTerms
+from fargate_agent.runs import MAX_TAGS, RevisionTerms
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
@@ -264,7 +264,8 @@ class TaskDefinitions:
     def _register(self, definition: Mapping[str, Any], terms: RevisionTerms) -> Revision:
         given = tags_of(definition)
         ours = {key: value for key, value in terms.owner.items() if key not in given}
-        all_tags = {**given, **ours, HASH_TAG: content_hash(definition)}
+        ours[HASH_TAG] = content_hash(definition)
+        all_tags = {**dict(list(given.items())[: MAX_TAGS - len(ours)]), **ours}
         tags = [{"key": key, "value": value} for key, value in all_tags.items()]
         for attempt in range(1, REGISTRATION_ATTEMPTS + 1):
             try:

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, ParamValidationError
+from botocore.exceptions import (
+    ClientError,
+    DataNotFoundError,
+    EndpointProviderError,
+    InvalidConfigError,
+    InvalidProxiesConfigError,
+    ParamValidationError,
+    UnknownSignatureVersionError,
+    UnsupportedSignatureVersionError,
+)
 
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import without_values
@@ -59,6 +68,15 @@ _PASSING = (
 
 _GONE = ("inactive", "not found", "unable to describe")
 """In a refusal that speaks of a task definition these words tell that it is there no more."""
+
+_MISCONFIGURED = (
+    DataNotFoundError,
+    EndpointProviderError,
+    InvalidConfigError,
+    InvalidProxiesConfigError,
+    UnknownSignatureVersionError,
+    UnsupportedSignatureVersionError,
+)
 
 _OPERATIONS = frozenset(
     {
@@ -155,6 +173,11 @@ def classify(error: Exception) -> Exception:
     if isinstance(error, ParamValidationError):
         problems = without_values(str(error))
         return PermanentError(f"ECS would refuse the request: {problems}. Correct what is named.")
+    if isinstance(error, _MISCONFIGURED):
+        return PermanentError(
+            f"AWS cannot be called ({type(error).__name__}). Correct the AWS credentials block "
+            "that the job names (aws_credentials), or [aws.botocore]."
+        )
     if not isinstance(error, ClientError):
         return error
     detail = error.response["Error"]

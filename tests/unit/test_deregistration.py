@@ -115,7 +115,20 @@ def test_what_a_task_was_not_told_is_none(detail: Any):
     assert told(detail, "A") is None
 
 
-def test_what_a_task_was_told_is_found_in_any_container():
-    containers = [{"name": "a"}, {"name": "b", "environment": [{"name": "A", "value": "1"}]}]
+def test_what_the_flow_was_told_is_found_among_the_containers():
+    containers = [{"name": "a"}, told_container("b", FARGATE_AGENT_CLAIM_ID="c", A="1")]
 
     assert told({"overrides": {"containerOverrides": containers}}, "A") == "1"
+
+
+def test_a_sidecar_deregisters_nothing():
+    sidecar = told_container("proxy", FARGATE_AGENT_DEREGISTERS=ETL)
+    flow = told_container("flow", FARGATE_AGENT_CLAIM_ID="c")
+    overrides = {"containerOverrides": [sidecar, flow]}
+
+    deregister(nobody, {"overrides": overrides, "taskDefinitionArn": ETL})
+
+
+def told_container(name: str, **environment: str) -> dict[str, Any]:
+    entries = [{"name": variable, "value": text} for variable, text in environment.items()]
+    return {"name": name, "environment": entries}

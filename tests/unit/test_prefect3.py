@@ -149,7 +149,7 @@ def test_a_server_that_does_not_tell_its_version_is_asked_once(answer: Answer):
 
 
 def test_a_version_that_could_not_be_read_is_asked_for_again():
-    with prefect(Answer(400, "{}"), says("3.8.8")) as (agent, _):
+    with prefect(Answer(408, "{}"), says("3.8.8")) as (agent, _):
         with pytest.raises(ApiError):
             agent.server_version()
         assert agent.server_version() == agent.server_version() == "3.8.8"
@@ -189,6 +189,9 @@ def test_a_deployments_variables_have_two_names(deployment: Any, variables: Any)
 
 
 # -- due runs --------------------------------------------------------------------------------------
+
+
+WORKER_ID = "c1d2f3a4-0000-4000-8000-000000000003"
 
 
 def due(**fields: Any) -> dict[str, Any]:
@@ -247,7 +250,9 @@ def test_versions_that_are_not_told_delay_no_run(refusal: Answer):
     assert run.references == {}
 
 
-@pytest.mark.parametrize(("told", "id"), [("w-1", "w-1"), ("", None)])
+@pytest.mark.parametrize(
+    ("told", "id"), [(WORKER_ID, WORKER_ID), ("", None), ("null", None), ("<html>", None)]
+)
 def test_a_run_knows_the_agents_id_where_the_server_tells_it(told: str, id: str | None):
     plain = {**POOL, "base_job_template": {}}
     answers = ([due(job_variables=None)], plain, [FLOW], [{**NIGHTLY, "infra_overrides": {}}])

@@ -106,7 +106,8 @@ class JsonClient:
         self.headers = dict(headers or {})
         """Sent with every call."""
         self._authorization = authorization
-        self._pool = urllib3.PoolManager(maxsize=16, timeout=TIMEOUT, retries=retries)
+        self._retries = retries
+        self._pool = urllib3.PoolManager(maxsize=16, timeout=TIMEOUT)
         self._csrf = CsrfToken()
 
     def get(self, path: str) -> Any:
@@ -125,7 +126,7 @@ class JsonClient:
         *,
         refresh: bool = False,
         decode: Callable[[str], Any] = json.loads,
-        retries: Retry = RETRIES,
+        retries: Retry | None = None,
     ) -> Any:
         """Make one call and return its decoded answer, or None for an empty one.
 
@@ -136,7 +137,7 @@ class JsonClient:
         decode
             Reads the answer's text.
         retries
-            How often to try, and after which answers.
+            How often to try, and after which answers; by default as the client was told.
 
         Raises
         ------
@@ -162,7 +163,7 @@ class JsonClient:
         csrf: Mapping[str, str],
         *,
         refresh: bool = False,
-        retries: Retry = RETRIES,
+        retries: Retry | None = None,
     ) -> urllib3.BaseHTTPResponse:
         headers = {
             "Content-Type": "application/json",
@@ -175,7 +176,11 @@ class JsonClient:
         encoded = None if body is None else json.dumps(body).encode()
         try:
             return self._pool.request(
-                method, self._base_url + path, body=encoded, headers=headers, retries=retries
+                method,
+                self._base_url + path,
+                body=encoded,
+                headers=headers,
+                retries=retries or self._retries,
             )
         except urllib3.exceptions.HTTPError as error:
             raise ApiError(f"{method} {path}", None, str(error)) from error

@@ -15,7 +15,7 @@ from fargate_agent.errors import DeploymentDeleted, PermanentError
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Page
 from fargate_agent.orchestrators.http import HASTY, ApiError, CredentialsRefused, JsonClient
-from fargate_agent.orchestrators.references import References
+from fargate_agent.orchestrators.references import References, is_uuid
 from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.runs import FlowRun, claim_id, is_current, parse_time
 from fargate_agent.shared_calls import SharedCalls
@@ -79,12 +79,13 @@ class Prefect3:
         }
         path = f"{self._pool_path}/workers/heartbeat"
         try:
-            self._worker_id = self._api.send("POST", path, body, decode=str)
+            answer = self._api.send("POST", path, body, decode=str)
         except ApiError as error:
             if error.status != 404:
                 raise
             self._create_work_pool()
-            self._worker_id = self._api.send("POST", path, body, decode=str)
+            answer = self._api.send("POST", path, body, decode=str)
+        self._worker_id = answer if answer and is_uuid(answer) else None
 
     def due_runs(self, before: datetime, *, after: datetime | None = None) -> Page:
         """Return up to :data:`PAGE_SIZE` runs that are due at ``before``.
@@ -130,11 +131,11 @@ class Prefect3:
         runs = [{**item["flow_run"], "work_queue_id": item["work_queue_id"]} for item in found]
         flows = self._names_of_flows({run["flow_id"] for run in runs})
         deployments = self._list("deployments", {run["deployment_id"] for run in runs} - {None})
-        templates = references_in(pool["base_job_template"])
+        templates = _references(pool["base_job_template"])
         named = {
             run["id"]: templates
-            | references_in(run.get("job_variables"))
-            | references_in(variables_of(deployments.get(run["deployment_id"], {})))
+            | _references(run.get("job_variables"))
+            | _references(variables_of(deployments.get(run["deployment_id"], {})))
             for run in runs
         }
         versions = self._versions(set().union(*named.values()))
@@ -217,7 +218,7 @@ class Prefect3:
                 self._read_work_pool()
             return self._pool
 
-        pool: dict[str, Any] = self._calls.make("work pool", read)
+        pool: dict[str, Any] = self._calls.make(("work pool", updated), read)
         return pool
 
     def _read_work_pool(self) -> dict[str, Any]:
@@ -231,7 +232,9 @@ class Prefect3:
         return self._pool
 
     def deployment(self, id: str, updated: str | None) -> dict[str, Any]:
-        """Return a deployment, from memory where that is no older than what the poll saw.
+        """Return a deployment's ``job_variables``, and when it was ``updated``.
+
+        From memory where that is no older than what the poll saw.
 
         Raises
         ------
@@ -250,12 +253,12 @@ class Prefect3:
 
     def _read_deployment(self, id: str) -> dict[str, Any]:
         try:
-            deployment: dict[str, Any] = self._api.get(f"/deployments/{id}")
+            found = self._api.get(f"/deployments/{id}")
         except ApiError as error:
             if error.status != 404:
                 raise
             raise DeploymentDeleted(f"Deployment {id} no longer exists.") from error
-        return deployment
+        return {"updated": found["updated"], "job_variables": variables_of(found)}
 
     def flow_run(self, id: str) -> dict[str, Any]:
         """Return a run with all that the server knows of it, its own job variables among it."""
@@ -279,13 +282,14 @@ class Prefect3:
 
     def _read_version(self) -> str | None:
         try:
-            return str(self._api.get("/admin/version"))
+            version = self._api.get("/admin/version")
         except CredentialsRefused:  # of this one call: those of the claim were accepted
             return None
         except ApiError as error:
-            if error.status == 404:
-                return None
-            raise
+            if error.status is None or error.status >= 500 or error.status in (408, 429):
+                raise
+            return None
+        return version if isinstance(version, str) and version[:1].isdecimal() else None
 
     def run_states(self, ids: Iterable[str]) -> dict[str, RunState]:
         """Read the states of up to 200 runs in one call; deleted runs are missing from them."""
@@ -409,6 +413,13 @@ class Prefect3:
 def variables_of(deployment: Mapping[str, Any]) -> dict[str, Any]:
     """Return a deployment's job variables, which Prefect 2 knows by another name."""
     return deployment.get("job_variables") or deployment.get("infra_overrides") or {}
+
+
+def _references(template: Any) -> set[str]:
+    try:
+        return references_in(template)
+    except RecursionError:  # which is told to its run when it is rendered
+        return set()
 
 
 def _run_state(run: Mapping[str, Any]) -> RunState:

@@ -87,7 +87,7 @@ class References:
         return {f"blocks.{name}": versions[name] for name in names & versions.keys()}
 
     def _versions_of_documents(self, ids: set[str]) -> dict[str, str]:
-        ids = set(filter(_is_uuid, ids))  # one that is none would have the server refuse them all
+        ids = set(filter(is_uuid, ids))  # one that is none would have the server refuse them all
         if not ids:
             return {}
         asked = {"id": {"any_": sorted(ids)}, "is_anonymous": None}
@@ -152,7 +152,8 @@ def _has_others_in_it(block: Mapping[str, Any]) -> bool:
     return bool(block.get("block_document_references"))
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
+    """Tell whether a text is a UUID, as all ids of Prefect are."""
     try:
         uuid.UUID(text)
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from fargate_agent.accounts import Accounts
 from fargate_agent.errors import PermanentError
 from fargate_agent.external_kwargs import KwargsFiles
 from fargate_agent.kwargs import Kwargs, KwargsModel, stacked
-from fargate_agent.orchestrators.prefect3 import Prefect3, variables_of
+from fargate_agent.orchestrators.prefect3 import Prefect3
 from fargate_agent.orchestrators.states import RunState
 from fargate_agent.placement import place_job
 from fargate_agent.profiles.work_pool.agent import Agent
@@ -69,7 +70,7 @@ class WorkPoolProfile:
                 for url, kwargs in files.items():
                     check_external(kwargs, job.task_definition_arn, url)
             launch = render(run, job, agent, stacked(*files.values()), around)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             # The same input fails the same way however often it is tried.
             what = type(error).__name__
             if not isinstance(
@@ -87,7 +88,7 @@ class WorkPoolProfile:
         if run.deployment_id:
             # It may have been deleted since an earlier delivery of the message.
             wanted = run.deployment_updated if state is None else None
-            yield variables_of(self.prefect.deployment(run.deployment_id, wanted))
+            yield self.prefect.deployment(run.deployment_id, wanted)["job_variables"]
         if run.has_job_variables:
             yield self.prefect.flow_run(run.id)["job_variables"] or {}
 
@@ -112,5 +113,7 @@ class WorkPoolProfile:
         return job
 
     def _default_image(self) -> str:
-        version = self.prefect.server_version()
-        return f"prefecthq/prefect:{version}-python3.12" if version else ANY_PREFECT_3
+        version = self.prefect.server_version() or ""
+        if re.fullmatch(r"[\w.]+", version):  # a version in development has no image
+            return f"prefecthq/prefect:{version}-python3.12"
+        return ANY_PREFECT_3
