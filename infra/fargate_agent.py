@@ -283,9 +283,9 @@ class FargateAgent(Construct):
         if self._config.prefect.version != 1:
             allow(
                 role,
-                ["ec2:DescribeSubnets", "ec2:DescribeVpcs"],
+                ["ec2:DescribeSubnets"],
                 ["*"],
-                because="EC2 knows no narrower resource for these; a job may name any VPC.",
+                because="EC2 knows no narrower resource for it; a job may name any VPC.",
             )
 
     def _region(self) -> str:

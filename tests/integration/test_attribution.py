@@ -97,17 +97,20 @@ def test_the_container_is_told_what_a_worker_tells_it(world: World) -> None:
     }
 
 
+WORKER_ID = "c1d2f3a4-0000-4000-8000-000000000003"
+
+
 def test_a_server_that_gives_its_workers_ids_finds_them_in_the_container(world: World) -> None:
     send = JsonClient.send
 
     def cloud(client: JsonClient, method: str, path: str, *given: Any, **options: Any) -> Any:
         answer = send(client, method, path, *given, **options)
-        return "worker-id-1" if path.endswith("/heartbeat") else answer
+        return WORKER_ID if path.endswith("/heartbeat") else answer
 
     with mock.patch.object(JsonClient, "send", cloud):
         task = world.launched(world.deployment())
 
-    assert environment(task)["PREFECT__WORKER_ID"] == "worker-id-1"
+    assert environment(task)["PREFECT__WORKER_ID"] == WORKER_ID
 
 
 def test_the_name_of_the_job_is_in_the_log(world: World) -> None:

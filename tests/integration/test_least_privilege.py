@@ -10,7 +10,7 @@ import pytest
 from tests.support import aws
 from tests.support.functions import FUNCTIONS, Functions
 from tests.support.iam import Judge, Request, consuming, logging, requests
-from tests.support.stack_template import OTHER_ROLE, REGION, SECRET, of_type
+from tests.support.stack_template import OTHER_ROLE, SECRET, of_type
 from tests.support.world import World
 
 pytestmark = pytest.mark.xdist_group("prefect")  # one worker shares what is slow to start
@@ -37,18 +37,15 @@ def exercised(make_world: Callable[..., World]) -> World:
     world.deliver()  # a changed definition is looked for among the older revisions
     (task, *_) = world.tasks()
     world.stopped(task, stoppedReason="gone", containers=[])
-    in_the_default_vpc(world)
+    in_a_vpc_that_the_job_names(world)
     return world
 
 
-def in_the_default_vpc(world: World) -> None:
-    """Launch a run that brings a region of its own, so that its network is looked up.
-
-    And let the definition that was registered for it be deregistered.
-    """
-    block = world.block({"region_name": REGION}, "aws-credentials")
-    world.set_default(aws_credentials=block.reference, auto_deregister_task_definition=True)
-    world.stopped(world.launched(world.deployment(cluster=world.cluster)))
+def in_a_vpc_that_the_job_names(world: World) -> None:
+    """Launch a run whose network is looked up, and have its definition deregistered."""
+    vpc = aws.moto("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+    named = world.deployment(vpc_id=vpc, auto_deregister_task_definition=True)
+    world.stopped(world.launched(named))
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
