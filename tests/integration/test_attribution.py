@@ -18,6 +18,7 @@ def tags(task: dict[str, Any]) -> dict[str, str]:
     return {tag["key"]: tag["value"] for tag in task["tags"]}
 
 
+@pytest.mark.prefect3
 def test_the_run_is_labelled_with_its_worker_and_pool(world: World) -> None:
     task = world.launched(world.deployment())
 

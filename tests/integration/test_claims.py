@@ -150,6 +150,7 @@ def test_a_retried_run_is_a_new_launch(world: World) -> None:
     assert [task["startedBy"] for task in world.tasks()] == [run, run]
 
 
+@pytest.mark.prefect3
 def test_a_full_concurrency_limit_postpones_the_run(world: World) -> None:
     deployment = world.deployment()
     world.prefect.send("PATCH", f"/deployments/{deployment}", {"concurrency_limit": 1})

@@ -159,6 +159,7 @@ def test_a_deployment_made_anew_under_its_name_is_another(world: World) -> None:
     assert first["taskDefinitionArn"] != second["taskDefinitionArn"]
 
 
+@pytest.mark.prefect3
 def test_a_run_without_a_deployment_is_launched(world: World) -> None:
     world.set_default(image="example/flows:1")
     flow = world.prefect.post("/flows/", {"name": "etl"})["id"]

@@ -68,6 +68,7 @@ def test_the_container_is_told_which_run_it_is(world: World) -> None:
     assert tags["prefect.io/work-pool-name"] == world.pool
 
 
+@pytest.mark.prefect3
 def test_a_warm_launch_calls_ecs_once_and_reports(world: World) -> None:
     deployment = world.deployment()
     launch(world, deployment)

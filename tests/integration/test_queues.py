@@ -144,6 +144,7 @@ def waiting(world: World, **options: Any) -> tuple[str, str]:
     return task["startedBy"], runs[0]
 
 
+@pytest.mark.prefect3
 def test_a_run_that_waits_for_a_slot_comes_back_under_a_new_key_and_is_launched(
     world: World,
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_run_that_waits_for_a_slot_comes_back_under_a_new_key_and_is_launched(
     assert world.run(second)["state_name"] == "Pending"
 
 
+@pytest.mark.prefect3
 def test_a_run_that_waits_for_a_slot_waits_on_while_there_is_none(world: World) -> None:
     _, second = waiting(world)
     world.poll()
@@ -174,6 +176,7 @@ def test_a_run_that_waits_for_a_slot_waits_on_while_there_is_none(world: World) 
     assert world.run(second)["state_name"] == "AwaitingConcurrencySlot"
 
 
+@pytest.mark.prefect3
 def test_a_new_run_that_finds_no_slot_may_be_cancelled_by_its_deployment(world: World) -> None:
     _, second = waiting(world, concurrency_options={"collision_strategy": "CANCEL_NEW"})
 

@@ -72,11 +72,12 @@ def test_a_block_is_read_by_its_id(world: World, anonymous: bool) -> None:
 @pytest.mark.parametrize(
     ("value", "alone", "inside"),
     [
-        ("blue", "blue", "the blue one"),
-        (7, "7", "the 7 one"),
-        ({"a": 1}, "{'a': 1}", "the {'a': 1} one"),
+        pytest.param("blue", "blue", "the blue one", id="text"),
+        pytest.param(7, "7", "the 7 one", id="number"),
+        pytest.param(
+            {"a": 1}, "{'a': 1}", "the {'a': 1} one", id="table", marks=pytest.mark.prefect3
+        ),
     ],
-    ids=["text", "number", "table"],
 )
 def test_a_variable_is_read(world: World, value: Any, alone: str, inside: str) -> None:
     placeholder = f"{{{{ prefect.variables.{world.variable(value)} }}}}"
@@ -87,6 +88,7 @@ def test_a_variable_is_read(world: World, value: Any, alone: str, inside: str) -
     assert (environment["ALONE"], environment["INSIDE"]) == (alone, inside)
 
 
+@pytest.mark.prefect3
 def test_a_variable_may_hold_a_whole_table(world: World) -> None:
     name = world.variable({"COLOUR": "blue", "SIZE": 7})
     placeholder = f"{{{{ prefect.variables.{name} }}}}"
@@ -170,6 +172,7 @@ def test_a_variable_made_later_is_seen_by_the_very_next_run(world: World) -> Non
     assert told(world, deployment)["COLOUR"] == ""
 
 
+@pytest.mark.prefect3
 def test_a_steady_state_run_reads_nothing(world: World) -> None:
     deployment = everything(world)
     world.launched(deployment)
