@@ -46,7 +46,7 @@ bench-calls: setup ## Count what a launch calls, beside the real ECS worker
 	$(RUN) .venv/bin/python -m benchmarks.calls
 
 clean: ## Remove everything that setup installed
-	rm -rf .venv .venv-prefect .venv-prefect2 .venv-emulator node_modules cdk.out
+	rm -rf .venv .venv-prefect .venv-prefect2 .venv-emulator .venv-worker node_modules cdk.out
 
 .venv/done: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one with PYTHON=")'

@@ -58,31 +58,34 @@ class WorkPoolProfile:
         files = {f.url: self.model.split(f.values, f.url) for f in self.files.read(run)}
         try:
             job = self._job(run, pool["base_job_template"], layers)
-            account = self.accounts.of(job.aws_credentials)
-            around = Surroundings(
-                work_pool_id=pool["id"],
-                version=self.prefect.server_version(),
-                default_image=self._default_image,
-                account=account,
-            )
-            agent = self.agent if account is self.accounts.own else self.agent.elsewhere()
-            if job.task_definition_arn:
-                for url, kwargs in files.items():
-                    check_external(kwargs, job.task_definition_arn, url)
-            launch = render(run, job, agent, stacked(*files.values()), around)
+            launch = self._launch(run, job, files, work_pool_id=pool["id"])
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-            # The same input fails the same way however often it is tried.
-            what = type(error).__name__
-            if not isinstance(
-                error, ValueError
-            ):  # whose text may repeat a value, and that a secret
-                what += f": {error}"
+            # The same input fails the same way however often it is tried. The text of a ValueError
+            # may repeat the value, which may be a secret.
+            text = "" if isinstance(error, ValueError) else f": {error}"
             raise PermanentError(
                 "The work pool's base job template and the job variables do not make an ECS task "
-                f"({what}). Correct them in the work pool, the deployment or the run."
+                f"({type(error).__name__}{text}). Correct them in the work pool, the deployment or "
+                "the run."
             ) from error
         self.model.check(None if launch.definition_arn else launch.definition, launch.request)
         return launch, " and ".join(files) or None
+
+    def _launch(
+        self, run: FlowRun, job: EcsJob, files: Mapping[str, Kwargs], *, work_pool_id: str
+    ) -> Launch:
+        if job.task_definition_arn:
+            for url, kwargs in files.items():
+                check_external(kwargs, job.task_definition_arn, url)
+        account = self.accounts.of(job.aws_credentials)
+        around = Surroundings(
+            work_pool_id=work_pool_id,
+            version=self.prefect.server_version(),
+            default_image=self._default_image,
+            account=account,
+        )
+        agent = self.agent if account is self.accounts.own else self.agent.elsewhere()
+        return render(run, job, agent, stacked(*files.values()), around)
 
     def _job_variables(self, run: FlowRun, state: RunState | None) -> Iterator[Mapping[str, Any]]:
         if run.deployment_id:
