@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
+from fargate_agent import accounts
 from fargate_agent.accounts import Account, Accounts
 from fargate_agent.errors import PermanentError
 from fargate_agent.task_definitions import TaskDefinitions
@@ -196,3 +197,55 @@ def test_what_cannot_be_made_is_made_anew_the_next_time():
     with pytest.raises(PermanentError):
         accounts.of({"region_name": "x"})
     assert accounts.of({"region_name": "x"})
+
+
+# -- what does not stay for ever -------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that only moves when a test moves it."""
+    now = [1000.0]
+    monkeypatch.setattr(accounts.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(
+    ("later", "fresh"), [(accounts.HELD_SECONDS + 1, False), (accounts.FRESH_SECONDS + 1, True)]
+)
+def test_a_vpc_may_get_other_subnets(clock: list[float], later: float, fresh: bool):
+    with network() as (account, script):
+        script.add_response("describe_subnets", of("subnet-1"), in_vpc("vpc-1"))
+        script.add_response("describe_subnets", of("subnet-2"), in_vpc("vpc-1"))
+
+        assert account.subnets("vpc-1") == ["subnet-1"]
+        clock[0] += later
+        assert account.subnets("vpc-1", fresh=fresh) == ["subnet-2"]
+
+
+def test_an_answer_of_this_moment_is_fresh(clock: list[float]):
+    with network() as (account, script):
+        script.add_response("describe_subnets", of("subnet-1"), in_vpc("vpc-1"))
+
+        assert account.subnets("vpc-1") == account.subnets("vpc-1", fresh=True)
+
+
+def test_of_many_credentials_those_asked_for_lately_are_held():
+    made: list[str] = []
+
+    def make(block: Any) -> Account:
+        made.append(block["aws_access_key_id"])
+        return an_account()
+
+    held = Accounts(an_account(), make)
+    keys = [f"key-{number}" for number in range(accounts.MOST_ACCOUNTS + 1)]
+    for key in [keys[0], *keys[1:-1], keys[0], keys[-1], keys[0], keys[1]]:
+        held.of({"aws_access_key_id": key})
+
+    assert made == [*keys, keys[1]]
+
+
+def test_the_agents_own_region_makes_no_other_account():
+    own = an_account()
+
+    assert Accounts(own, UNKNOWN).of({"region_name": own.region}) is own

@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from fargate_agent import clients
+from fargate_agent import clients, sessions
 from fargate_agent.errors import PermanentError
 from fargate_agent.sessions import block_client
 from tests.support.values import settings
@@ -195,3 +195,44 @@ def test_a_jobs_account_is_reached_by_its_block_in_every_service():
         assert key_of(made).access_key == "AKIABLOCK"
         assert made.meta.region_name == "eu-central-1"
         assert made.meta.config.max_pool_connections == 5
+
+
+# -- what a block may not do -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"endpoint_url": "http://elsewhere.example"},
+        {"use_ssl": False},
+        {"verify": False},
+        {"config": {"proxies": {"http": "http://elsewhere.example"}}},
+    ],
+)
+def test_the_functions_own_credentials_take_no_other_way(parameters: dict[str, Any]):
+    with pytest.raises(PermanentError, match="a way of its own to AWS and no key"):
+        client({"aws_client_parameters": parameters})
+
+    client({**KEYS, "aws_client_parameters": parameters})
+
+
+def test_its_configuration_keeps_the_agents_time_outs():
+    options = {"connect_timeout": 900, "read_timeout": 900, "retries": {"max_attempts": 100}}
+    config = client({"aws_client_parameters": {"config": options}}).meta.config
+
+    assert (config.connect_timeout, config.read_timeout) == (3, CONFIG.read_timeout)
+    assert (config.retries or {}).get("total_max_attempts") != 101
+
+
+@pytest.mark.parametrize(
+    "part", ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"]
+)
+def test_a_key_that_cannot_be_sent_is_told_without_its_text(part: str):
+    with pytest.raises(PermanentError, match="without spaces or line ends") as error:
+        client({**KEYS, part: "canary\nkey"})
+
+    assert "canary" not in str(error.value)
+
+
+def test_a_line_end_after_a_key_is_none_of_it():
+    assert key_of(client({**KEYS, "aws_session_token": "session\n"})).token == "session"

@@ -128,6 +128,24 @@ def test_lost_labels_are_no_failed_launch(refusal: Answer):
     assert len(bodies(server, "/labels")) == 1
 
 
+def test_a_server_that_does_not_answer_is_not_waited_for_again_and_again():
+    with prefect(says(POOL), says("3.8.8"), *[DONE] * 3) as (agent, _):
+        agent.work_pool("")
+        agent.server_version()
+        for id in ("1", "2", "3"):
+            agent.launched(flow_run(id=id), TASK, "with etl:7.")
+    calls: list[str] = []
+
+    def send(method: str, path: str, body: Any, **_: Any) -> Any:
+        calls.append(path)
+        raise ApiError(f"{method} {path}", None, "no answer")
+
+    agent._api.send = send  # type: ignore[method-assign]
+    agent.flush()
+
+    assert calls == ["/logs/"]
+
+
 def test_a_task_that_could_not_be_reported_is_a_failure():
     with prefect(says(POOL), Answer(400, "{}")) as (agent, _):
         agent.work_pool("")
