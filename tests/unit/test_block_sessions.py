@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from fargate_agent import clients, sessions
+from fargate_agent import clients
 from fargate_agent.errors import PermanentError
 from fargate_agent.sessions import block_client
 from tests.support.values import settings
