@@ -62,7 +62,7 @@ clean: ## Remove everything that setup installed
 
 .venv-prefect2/done: .venv/done
 	$(UV) venv --quiet --clear --python .venv/bin/python .venv-prefect2
-	$(UV) pip install --quiet --python .venv-prefect2/bin/python prefect==2.20.22
+	$(UV) pip install --quiet --python .venv-prefect2/bin/python prefect==2.20.22 'anyio<4.10'
 	@touch $@
 
 .venv-emulator/done: local/requirements-emulator.txt .venv/done
