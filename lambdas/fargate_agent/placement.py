@@ -126,13 +126,7 @@ def job_launch(
         chosen = launch_type
     if not strategy or chosen == SPOT:
         _check_launch_type(definition, chosen)
-    if strategy:
-        return asked, chosen
-    if chosen == SPOT:
-        asked["capacityProviderStrategy"] = [{"capacityProvider": SPOT, "weight": 1}]
-    elif chosen:
-        asked["launchType"] = chosen
-    return asked, chosen
+    return asked_launch(asked, chosen or ""), chosen
 
 
 def _check_launch_type(definition: Mapping[str, Any], chosen: str | None) -> None:

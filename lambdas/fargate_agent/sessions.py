@@ -24,6 +24,14 @@ from fargate_agent.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
+TIMES = Config(
+    connect_timeout=3,
+    read_timeout=8,
+    max_pool_connections=16,
+    retries={"mode": "adaptive", "total_max_attempts": 3},
+)
+"""Well within a function's own time-out. The clients of ECS slow down when they are throttled."""
+
 _REFUSED = {
     "AuthFailure",
     "ExpiredToken",
@@ -131,15 +139,6 @@ def _refuse_credentials(**event: Any) -> None:
     code = parsed.get("Error", {}).get("Code") if isinstance(parsed, Mapping) else None
     if code in _REFUSED:
         raise _wrong(f"holds credentials that AWS refuses ({code})")
-
-
-TIMES = Config(
-    connect_timeout=3,
-    read_timeout=8,
-    max_pool_connections=16,
-    retries={"mode": "adaptive", "total_max_attempts": 3},
-)
-"""Well within a function's own time-out. The clients of ECS slow down when they are throttled."""
 
 
 @cache

@@ -102,12 +102,17 @@ def references_in(template: Any) -> set[str]:
 def reach(values: Any, path: str) -> Any:
     """Follow a path such as ``a.b[0].c`` into nested values, or return :data:`MISSING`."""
     found = values
-    for part in path.replace("[", ".").replace("]", "").split("."):
+    for part in parts_of(path):
         try:
             found = found[_key(part)]
         except (IndexError, KeyError, TypeError):
             return MISSING
     return found
+
+
+def parts_of(path: str) -> list[str]:
+    """Split a path such as ``a.b[0].c``."""
+    return path.replace("[", ".").replace("]", "").split(".")
 
 
 def _key(part: str) -> int | str:
@@ -127,22 +132,16 @@ def _blocks(template: Any, references: References) -> Any:
         return [_blocks(item, references) for item in template]
     if not isinstance(template, str):
         return template
-    alone = _PLACEHOLDER.fullmatch(template)
-    if alone and alone[1].startswith(_BLOCKS):
-        return deepcopy(_attribute(alone[1], references))
+    return _substituted(template, _BLOCKS, lambda name: _attribute(name, references), _as_text)
 
-    def text(match: re.Match[str]) -> str:
-        if not match[1].startswith(_BLOCKS):
-            return match[0]
-        value = _attribute(match[1], references)
-        if isinstance(value, Mapping | list):
-            raise PermanentError(
-                f"The placeholder {match[0]!r} is a {type(value).__name__}, which cannot stand "
-                "inside text. Name one of its attributes, as in '.value' or '.url'."
-            )
-        return str(value)
 
-    return _PLACEHOLDER.sub(text, template)
+def _as_text(placeholder: str, value: Any) -> str:
+    if isinstance(value, Mapping | list):
+        raise PermanentError(
+            f"The placeholder {placeholder!r} is a {type(value).__name__}, which cannot stand "
+            "inside text. Name one of its attributes, as in '.value' or '.url'."
+        )
+    return str(value)
 
 
 def _attribute(placeholder: str, references: References) -> Any:
@@ -167,16 +166,26 @@ def _attribute(placeholder: str, references: References) -> Any:
 
 
 def _variables(text: str, references: References) -> Any:
+    def value_of(placeholder: str) -> Any:
+        value = references.variable(placeholder.removeprefix(_VARIABLES))
+        return "" if value is MISSING else value
+
+    return _substituted(text, _VARIABLES, value_of, lambda _, value: str(value))
+
+
+def _substituted(
+    text: str,
+    prefix: str,
+    value_of: Callable[[str], Any],
+    as_text: Callable[[str, Any], str],
+) -> Any:
+    """Put values in the place of the placeholders of a prefix: as they are, or inside text."""
     alone = _PLACEHOLDER.fullmatch(text)
-    if alone and alone[1].startswith(_VARIABLES):
-        value = references.variable(alone[1].removeprefix(_VARIABLES))
-        return "" if value is MISSING else deepcopy(value)
+    if alone and alone[1].startswith(prefix):
+        return deepcopy(value_of(alone[1]))
 
     def within(match: re.Match[str]) -> str:
-        if not match[1].startswith(_VARIABLES):
-            return match[0]
-        value = references.variable(match[1].removeprefix(_VARIABLES))
-        return "" if value is MISSING else str(value)
+        return as_text(match[0], value_of(match[1])) if match[1].startswith(prefix) else match[0]
 
     return _PLACEHOLDER.sub(within, text)
 

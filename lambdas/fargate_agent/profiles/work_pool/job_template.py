@@ -11,7 +11,7 @@ from copy import deepcopy
 from typing import Any
 
 from fargate_agent.errors import PermanentError
-from fargate_agent.templating import References, fill, resolve
+from fargate_agent.templating import References, fill, parts_of, resolve
 
 
 def job_configuration(
@@ -82,7 +82,7 @@ def merge_variables(*layers: Mapping[str, Any]) -> dict[str, Any]:
     merged = deepcopy(_deep(dotted, nested))
     for index, layer in enumerate(layers):
         for key, value in _dotted([layer]):
-            table = _path(key)[0]
+            table = parts_of(key)[0]
             if any(table in above for above in layers[index:]):
                 continue
             if merged[table] is None:
@@ -96,12 +96,8 @@ def _dotted(layers: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     return ((key, value) for layer in layers for key, value in layer.items() if "." in key)
 
 
-def _path(key: str) -> list[str]:
-    return key.replace("[", ".").replace("]", "").split(".")
-
-
 def _set(table: dict[str, Any], path: str, value: Any) -> None:
-    *tables, name = _path(path)
+    *tables, name = parts_of(path)
     for part in tables:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
