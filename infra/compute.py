@@ -54,6 +54,7 @@ class Compute(Construct):
     ) -> None:
         super().__init__(scope, id)
         self._jobs_log_group = jobs_log_group
+        self._container, self._in_this_account = container, in_this_account
         self._region = region or Stack.of(self).region
         self._account = role_arn.split(":")[4] if role_arn else Stack.of(self).account
         self.defaults: dict[str, Any] = {}
@@ -162,10 +163,17 @@ class Compute(Construct):
         self.defaults["executionRoleArn"] = role.role_arn
         return role.role_arn
 
+    def readable_log_groups(self) -> list[str]:
+        """Return the ARNs of the streams of the log groups that the tasks write to, if known."""
+        own = self._log_group_arn(self._container) if self._in_this_account else None
+        jobs = self._named_log_group(self._jobs_log_group) if self._jobs_log_group else None
+        return [arn for arn in (own, jobs) if arn]
+
     def _log_group_arn(self, container: Mapping[str, Any]) -> str | None:
         if self.log_group:
             return self.log_group.log_group_arn
-        name = container["logConfiguration"].get("options", {}).get("awslogs-group")
+        config = container.get("logConfiguration", {})
+        name = config.get("options", {}).get("awslogs-group")
         return self._named_log_group(name) if name else None
 
     def _named_log_group(self, name: str) -> str:

@@ -34,11 +34,6 @@ from fargate_agent.kwargs import Kwargs, KwargsModel, did_you_mean
 from infra import flags
 from infra.environment import fallbacks
 
-NOT_YET = {
-    "ecs.relaunch_attempts": "relaunching after Spot interruptions",
-}
-"""Keys the design names and this version rejects by name, with what they are about."""
-
 
 class ConfigError(Exception):
     """The settings are not usable. One line a problem, each with its file, key and remedy."""
@@ -160,6 +155,7 @@ class EcsSection(_Section):
     launch_type: Literal["FARGATE", "FARGATE_SPOT", "EC2", "EXTERNAL", ""] = "FARGATE"
     enable_task_revisions: bool = False
     on_drift: Literal["revise", "reuse", "fail"] = "revise"
+    relaunch_attempts: int = Field(2, ge=0, le=10)
     kwargs: dict[str, Any] = {}
     allowed_roles: list[RoleArn] = []
     allowed_clusters: list[ClusterArn] = []
@@ -194,6 +190,18 @@ class ExternalKwargsSection(_Section):
     enabled: bool = True
     bucket: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
     prefix: str = Field("kwargs", pattern=r"^[A-Za-z0-9!_.*'()/-]*$")
+    allow: list[str] | None = None
+
+    @field_validator("allow")
+    @classmethod
+    def _names_parameters(cls, paths: list[str] | None) -> list[str] | None:
+        for path in paths or []:
+            if not kwargs_model().knows(path):
+                raise ValueError(
+                    f"{path!r} is no parameter of register_task_definition or run_task, nor the "
+                    "path of one, such as containerDefinitions.environment"
+                )
+        return paths
 
 
 class AgentConfig(_Section):
@@ -253,11 +261,9 @@ def load(
         raise ConfigError(f"{path}: no such file; name one with -c agent=FILE") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
-    _refuse_unfinished(raw, f"{path}: ")
     model = kwargs_model()
     given = flags.settings_among(context)
     for key, value in given.items():
-        _refuse_unfinished(flags.nested(key, value), "-c ")
         section, _, name = key.rpartition(".")
         in_kwargs = section == "ecs.kwargs"
         as_text = model.is_text(name) if in_kwargs else flags.wants_text(AgentConfig, key)
@@ -374,27 +380,17 @@ def runtime_settings(config: AgentConfig) -> dict[str, Any]:
         "launch_type": config.ecs.launch_type,
         "enable_task_revisions": config.ecs.enable_task_revisions,
         "on_drift": config.ecs.on_drift,
+        "relaunch_attempts": config.ecs.relaunch_attempts,
         "ecs_kwargs": config.ecs.kwargs,
         "kwargs_bucket_is_given": config.external_kwargs.bucket is not None,
         "kwargs_prefix": config.external_kwargs.prefix,
+        "kwargs_allow": config.external_kwargs.allow,
     }
 
 
 def _backend(config: AgentConfig) -> str:
     """Tell Prefect Cloud from the open-source server of Prefect 1, which knows no keys."""
     return "cloud" if config.prefect.api_key_secret else "server"
-
-
-def _refuse_unfinished(raw: Mapping[str, Any], source: str) -> None:
-    for key, about in NOT_YET.items():
-        if _at(raw, key) is not None:
-            raise ConfigError(f"{source}{key}: not in this version ({about}). Remove it.")
-
-
-def _at(raw: Any, key: str) -> Any:
-    for part in key.split("."):
-        raw = raw.get(part) if isinstance(raw, Mapping) else None
-    return raw
 
 
 _KEY = re.compile(r"([a-z_]+): ")

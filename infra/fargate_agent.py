@@ -25,7 +25,9 @@ from infra.permissions import (
     acknowledge,
     allow,
     allow_launches,
+    allow_listing_tasks,
     allow_reading_kwargs,
+    allow_tasks,
 )
 from infra.storage import kwargs_bucket, queue
 
@@ -41,8 +43,8 @@ REDELIVERY = Duration.seconds(120)
 time-out, to spare messages that are throttled a receive; here there are receives to spare, and a
 run that waits for nothing."""
 
-MAX_RECEIVES = 100
-"""Backing off to 5 minutes, a message is tried for some 6 hours before it is a dead letter."""
+MAX_RECEIVES = 200
+"""Backing off to 5 minutes, a message is tried for 8 to 16 hours before it is a dead letter."""
 
 DISPATCH_CONCURRENCY = 5
 """ECS takes 20 RunTask calls a second; five batches of ten keep it busy and not throttled."""
@@ -148,7 +150,11 @@ class FargateAgent(Construct):
         return f"{prefix}/" if prefix else ""
 
     def _poll(self) -> lambda_.Function:
-        environment = {"RUNS_QUEUE_URL": self.runs_queue.queue_url}
+        environment = {
+            "RUNS_QUEUE_URL": self.runs_queue.queue_url,
+            "CLAIMANT": self._claimant(),
+            **self._where_tasks_run(),
+        }
         if self.ticks_queue:
             environment["TICKS_QUEUE_URL"] = self.ticks_queue.queue_url
         self.url_secret = self._url_secret()
@@ -158,6 +164,7 @@ class FargateAgent(Construct):
         self.url = self._url(poll)
         senders = [q.queue_arn for q in (self.runs_queue, self.ticks_queue) if q]
         allow(_role(poll), ["sqs:SendMessage"], senders)
+        self._allow_healing(_role(poll))
         if self.ticks_queue:
             self._consume(poll, self.ticks_queue, batch_size=1)
         minutes = max(_SCHEDULE_MINUTES, self._config.agent.poll_interval_seconds // 60)
@@ -210,6 +217,7 @@ class FargateAgent(Construct):
         environment = {
             "RUNS_QUEUE_URL": self.runs_queue.queue_url,
             "MAX_RECEIVES": str(MAX_RECEIVES),
+            **self._where_tasks_run(),
             "STACK_KWARGS": Stack.of(self).to_json_string(self.compute.defaults),
         }
         if self.kwargs_bucket:
@@ -230,22 +238,55 @@ class FargateAgent(Construct):
     def _bucket_is_given(self) -> bool:
         return self._config.external_kwargs.bucket is not None
 
-    def _allow_cleaning_up(self, role: iam.IRole) -> None:
-        """Let watch deregister what was registered for one run.
+    def _claimant(self) -> str:
+        """Name the agent in its claims.
 
-        And with Prefect 1 ask whether a run goes on in another task than the stopped one.
+        Prefect 1 may let two agents claim one run: those of one cluster claim it by one id then,
+        which starts one task.
         """
+        if self._config.prefect.version == 1:
+            return self.compute.cluster_arn
+        stack = Stack.of(self)
+        return f"{stack.account}/{stack.region}/{self._config.agent.name}"
+
+    def _where_tasks_run(self) -> dict[str, str]:
+        return {"CLUSTERS": Stack.of(self).to_json_string(self._clusters())}
+
+    def _allow_healing(self, role: iam.IRole) -> None:
+        """Let poll find the tasks of runs and stop those of cancelled ones."""
+        self._allow_being_elsewhere(role)
+        if self._in_this_account():
+            allow_tasks(
+                role,
+                ["ecs:DescribeTasks", "ecs:StopTask"],
+                clusters=self._clusters(),
+                region=self._region(),
+            )
+            allow_listing_tasks(role, clusters=self._clusters())
+
+    def _allow_concluding(self, role: iam.IRole) -> None:
+        """Let watch read tasks and their logs, and deregister what was registered for one run."""
         self._allow_being_elsewhere(role)
         if not self._in_this_account():
             return
-        if self._config.prefect.version == 1:
+        groups = self.compute.readable_log_groups()
+        if groups:
             allow(
                 role,
-                ["ecs:ListTasks"],
-                ["*"],
-                conditions={"ArnEquals": {"ecs:cluster": self._clusters()}},
-                because="Tasks are listed by cluster, which is what is limited.",
+                ["logs:GetLogEvents"],
+                groups,
+                because="A container's log stream is named by its task.",
             )
+        allow(
+            role,
+            ["ecs:DescribeTaskDefinition"],
+            ["*"],
+            because="ECS knows no narrower resource for it.",
+        )
+        clusters = self._clusters()
+        allow_tasks(role, ["ecs:DescribeTasks"], clusters=clusters, region=self._region())
+        if self._config.prefect.version == 1:
+            allow_listing_tasks(role, clusters=clusters)
         else:
             allow(
                 role,
@@ -280,6 +321,13 @@ class FargateAgent(Construct):
             passable_roles=list(dict.fromkeys(roles)),
             region=self._region(),
         )
+        allow_listing_tasks(role, clusters=self._clusters())
+        allow_tasks(
+            role,
+            ["ecs:DescribeTasks", "ecs:StopTask"],
+            clusters=self._clusters(),
+            region=self._region(),
+        )
         if self._config.prefect.version != 1:
             allow(
                 role,
@@ -305,17 +353,27 @@ class FargateAgent(Construct):
         )
         events.Rule(
             self,
-            "TaskStopped",
-            description="Tells the agent of ECS tasks that stopped",
+            "TaskChanged",
+            description="Tells the agent of the ECS tasks of its clusters, but those of services",
             event_pattern=events.EventPattern(
                 source=["aws.ecs"],
                 detail_type=["ECS Task State Change"],
-                detail={"clusterArn": self._clusters(), "lastStatus": ["STOPPED"]},
+                detail={
+                    "clusterArn": self._clusters(),
+                    "startedBy": [{"anything-but": {"prefix": "ecs-svc/"}}],
+                    # Prefect 1 knows no events: there only a task's end is of use.
+                    **({"lastStatus": ["STOPPED"]} if self._config.prefect.version == 1 else {}),
+                },
             ),
             targets=[targets.SqsQueue(task_events)],
         )
-        watch = self._function("watch", {})
-        self._allow_cleaning_up(_role(watch))
+        environment = {
+            "TASK_EVENTS_QUEUE_URL": task_events.queue_url,
+            **self._where_tasks_run(),
+        }
+        watch = self._function("watch", environment)
+        allow(_role(watch), ["sqs:ChangeMessageVisibility"], [task_events.queue_arn])
+        self._allow_concluding(_role(watch))
         self._consume(watch, task_events, batch_size=10)
         return watch, task_events
 

@@ -17,13 +17,6 @@ def settings_among(context: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in context.items() if _FLAG.fullmatch(key)}
 
 
-def nested(key: str, value: Any) -> dict[str, Any]:
-    """Write a dotted key as nested tables."""
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return dict(value)
-
-
 def apply(raw: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key in a settings file's tables.
 

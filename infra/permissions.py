@@ -106,6 +106,31 @@ def allow_launches(
     )
 
 
+def allow_tasks(role: iam.IRole, actions: list[str], *, clusters: list[str], region: str) -> None:
+    """Let a role do something to the tasks of these clusters."""
+    tasks = Stack.of(role).format_arn(
+        service="ecs", resource="task", resource_name="*", region=region
+    )
+    allow(
+        role,
+        actions,
+        [tasks],
+        conditions={"ArnEquals": {"ecs:cluster": clusters}},
+        because="A task's id is made up when it starts; the cluster is what is limited.",
+    )
+
+
+def allow_listing_tasks(role: iam.IRole, *, clusters: list[str]) -> None:
+    """Let a role find the tasks of runs in these clusters."""
+    allow(
+        role,
+        ["ecs:ListTasks"],
+        ["*"],
+        conditions={"ArnEquals": {"ecs:cluster": clusters}},
+        because="Tasks are listed by cluster, which is what is limited.",
+    )
+
+
 def allow_reading_kwargs(role: iam.IRole, *, bucket_arn: str, prefix: str) -> None:
     """Let a role read the objects under a prefix, and tell a missing one from a forbidden one."""
     allow(

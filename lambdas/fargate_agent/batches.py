@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable
@@ -59,6 +60,17 @@ def hide(sqs: SQSClient, queue_url: str, record: SQSRecord, seconds: int) -> Non
         ReceiptHandle=record.receipt_handle,
         VisibilityTimeout=min(seconds, 43_200),
     )
+
+
+def receives(record: SQSRecord) -> int:
+    """Return how often a message was received, this time included."""
+    return int(record.attributes.approximate_receive_count or 1)
+
+
+def back_off(sqs: SQSClient, queue_url: str, record: SQSRecord, *, at_least: float = 0) -> None:
+    """Hide a message that failed, the longer the more often it did."""
+    seconds = max(backoff_seconds(receives(record)), math.ceil(at_least))
+    hide(sqs, queue_url, record, seconds)
 
 
 def backoff_seconds(

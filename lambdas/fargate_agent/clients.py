@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from botocore.config import Config
 
 from fargate_agent.accounts import Account, Accounts
 from fargate_agent.external_kwargs import KwargsFiles
+from fargate_agent.kwargs import KwargsModel
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.credentials import authorization
 from fargate_agent.orchestrators.http import JsonClient
@@ -22,6 +24,7 @@ from fargate_agent.task_definitions import OnDrift, TaskDefinitions
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
@@ -68,7 +71,7 @@ def accounts(settings: Settings) -> Accounts:
     )
 
 
-def kwargs_files(settings: Settings) -> KwargsFiles:
+def kwargs_files(settings: Settings, model: KwargsModel) -> KwargsFiles:
     """Make what reads the external kwargs.
 
     A bucket that the stack made is the agent's own, whoever runs the tasks.
@@ -77,7 +80,23 @@ def kwargs_files(settings: Settings) -> KwargsFiles:
     if settings.kwargs_bucket_is_given:
         make = task_client(settings, secrets_manager)
     s3 = make("s3", config=TIMES)
-    return KwargsFiles(s3, settings.kwargs_bucket, settings.kwargs_prefix)
+    return KwargsFiles(
+        s3, settings.kwargs_bucket, settings.kwargs_prefix, model, settings.kwargs_allow
+    )
+
+
+def logs(settings: Settings) -> Callable[[str], CloudWatchLogsClient]:
+    """Return what gives a client of the logs of tasks in a region, made when first asked for."""
+    making, make = threading.Lock(), task_client(settings, secrets_manager)
+    made: dict[str, CloudWatchLogsClient] = {}
+
+    def client(region: str) -> CloudWatchLogsClient:
+        with making:  # one session's clients are made one after the other
+            if region not in made:
+                made[region] = make("logs", config=TIMES, region_name=region)
+            return made[region]
+
+    return client
 
 
 def sqs() -> SQSClient:
@@ -108,4 +127,5 @@ def orchestrator(settings: Settings) -> Orchestrator:
         work_pool=settings.work_pool,
         work_queues=settings.work_queues,
         worker_name=settings.agent_name,
+        claimant=settings.claimant,
     )

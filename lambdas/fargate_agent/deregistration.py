@@ -6,13 +6,14 @@ events repeat what a request says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from fargate_agent.observability import logger
-from fargate_agent.runs import CLAIM_ENV, DEREGISTER_ENV, MAX_TAGS
+from fargate_agent.runs import DEREGISTER_ENV, MAX_TAGS
+from fargate_agent.task_details import Detail, told
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
@@ -31,13 +32,11 @@ def with_deregistration(request: Mapping[str, Any], definition_arn: str) -> dict
     return {**request, "overrides": overrides, "tags": [*others[: MAX_TAGS - 1], TAG]}
 
 
-def deregister(ecs: Callable[[], ECSClient], detail: Mapping[str, Any]) -> None:
+def deregister(ecs: ECSClient, detail: Detail) -> None:
     """Deregister what a stopped task says is to be deregistered with it, if anything.
 
     Parameters
     ----------
-    ecs
-        Makes the client, which most tasks need not.
     detail
         The ``detail`` of an ECS Task State Change event whose ``lastStatus`` is STOPPED.
     """
@@ -45,7 +44,7 @@ def deregister(ecs: Callable[[], ECSClient], detail: Mapping[str, Any]) -> None:
     if arn is None or arn != detail.get("taskDefinitionArn"):
         return
     try:
-        ecs().deregister_task_definition(taskDefinition=arn)
+        ecs.deregister_task_definition(taskDefinition=arn)
     except ClientError as error:
         # It is deregistered already, or the role of [aws] may not: that costs nothing but order.
         if error.response["Error"]["Code"] not in ("ClientException", "AccessDeniedException"):
@@ -53,12 +52,3 @@ def deregister(ecs: Callable[[], ECSClient], detail: Mapping[str, Any]) -> None:
         logger.warning("not deregistered", task_definition=arn, error=str(error))
     else:
         logger.info("deregistered task definition", task_definition=arn.rpartition("/")[2])
-
-
-def told(detail: Mapping[str, Any], variable: str) -> str | None:
-    """Return what the agent told a task's flow in a variable; sidecars are told by others."""
-    for container in detail.get("overrides", {}).get("containerOverrides", []):
-        told = {entry["name"]: entry["value"] for entry in container.get("environment", [])}
-        if CLAIM_ENV in told:
-            return told.get(variable)
-    return None

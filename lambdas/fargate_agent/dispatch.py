@@ -5,7 +5,6 @@ A message is acknowledged last, so a crash anywhere is healed by redelivery.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.batch import process_partial_response
 
 from fargate_agent import clients, settings
-from fargate_agent.batches import MessageGroups, backoff_seconds, hide
+from fargate_agent.batches import MessageGroups, back_off, hide, receives
 from fargate_agent.errors import DeploymentDeleted, NoSlot, NotDueYet, PermanentError
 from fargate_agent.launcher import Launcher, Reads
 from fargate_agent.observability import logger
@@ -96,7 +95,7 @@ class Deliveries:
 
         Waiting for a slot is no failure, however long: the run is not told.
         """
-        if _receives(record) >= self.max_receives // 2:  # the rest is for failures of the launch
+        if receives(record) >= self.max_receives // 2:  # the rest is for failures of the launch
             logger.info("gives its place back to the poll", flow_run_id=run.id)
             return
         hide(self.sqs, self.queue_url, record, SLOT_SECONDS)
@@ -106,7 +105,7 @@ class Deliveries:
         sent = int(record.attributes.sent_timestamp or 0) / 1000
         return (
             self.launcher.orchestrator.reads_every_run
-            or _receives(record) > 1
+            or receives(record) > 1
             or self.now().timestamp() - sent > DOUBTFUL_AGE_SECONDS
             or sent - run.scheduled_time.timestamp() > DEDUPE_SECONDS
             or self.poll_interval_seconds > DEDUPE_SECONDS
@@ -120,8 +119,8 @@ class Deliveries:
         if isinstance(error, PermanentError):
             self._tell(run, record, str(error))
             return
-        if _receives(record) >= self.max_receives:
-            self._tell(run, record, f"Gave up after {_receives(record)} tries: {error}")
+        if receives(record) >= self.max_receives:
+            self._tell(run, record, f"Gave up after {receives(record)} tries: {error}")
         else:
             logger.warning("will try again", flow_run_id=run.id, error=str(error))
             self._back_off(record, at_least=getattr(error, "retry_after", 0))
@@ -142,12 +141,7 @@ class Deliveries:
             raise
 
     def _back_off(self, record: SQSRecord, *, at_least: float = 0) -> None:
-        seconds = max(backoff_seconds(_receives(record)), math.ceil(at_least))
-        hide(self.sqs, self.queue_url, record, seconds)
-
-
-def _receives(record: SQSRecord) -> int:
-    return int(record.attributes.approximate_receive_count or 1)
+        back_off(self.sqs, self.queue_url, record, at_least=at_least)
 
 
 @cache
@@ -172,15 +166,21 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
         return deliveries.launcher.rehearse()
     ids = [record["attributes"]["MessageGroupId"] for record in event["Records"]]
     reads = Reads(deliveries.launcher.orchestrator, ids)
-    try:
-        return process_partial_response(
-            event=event,
-            record_handler=lambda record: deliveries.deliver(record, reads),
-            processor=MessageGroups(),
-            context=context,
-        )
-    finally:
-        deliveries.launcher.orchestrator.flush()
+    answer = process_partial_response(
+        event=event,
+        record_handler=lambda record: deliveries.deliver(record, reads),
+        processor=MessageGroups(),
+        context=context,
+    )
+    unconfirmed = deliveries.launcher.finish()
+    return _with_failures(answer, event["Records"], unconfirmed)
+
+
+def _with_failures(answer: Any, records: list[dict[str, Any]], runs: list[str]) -> Any:
+    """Return a batch's answer with the messages of further runs among those that must come back."""
+    failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
+    failed |= {r["messageId"] for r in records if r["attributes"]["MessageGroupId"] in runs}
+    return {"batchItemFailures": [{"itemIdentifier": id} for id in sorted(failed)]}
 
 
 clients.made_at_start(_deliveries)

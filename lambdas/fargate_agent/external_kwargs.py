@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from botocore.exceptions import ClientError
 from slugify import slugify
 
 from fargate_agent.errors import PermanentError
+from fargate_agent.kwargs import KwargsModel
 from fargate_agent.runs import FlowRun
 
 if TYPE_CHECKING:
@@ -29,11 +31,21 @@ class KwargsFile:
 
 @dataclass(frozen=True, slots=True)
 class KwargsFiles:
-    """Where the flows' files lie; ``bucket`` is None where external kwargs are switched off."""
+    """Where the flows' files lie; ``bucket`` is None where external kwargs are switched off.
+
+    Parameters
+    ----------
+    model
+        Knows the kwargs, also those that are written as text.
+    allow
+        The paths of what a file may set (``external_kwargs.allow``); None for everything.
+    """
 
     s3: S3Client
     bucket: str | None
     prefix: str
+    model: KwargsModel
+    allow: Collection[str] | None = None
 
     def read(self, run: FlowRun) -> list[KwargsFile]:
         """Read the files there are for a run: its flow's, then its deployment's, which is stronger.
@@ -45,12 +57,35 @@ class KwargsFiles:
         keys = [external_key(self.prefix, run.flow_name, run.flow_id)]
         if run.deployment_name and slugify(run.deployment_name):
             keys.append(deployment_key(self.prefix, run.flow_name, run.deployment_name))
-        found = {key: read_external(self.s3, self.bucket, key) for key in keys}
-        return [
-            KwargsFile(f"s3://{self.bucket}/{key}", values)
-            for key, values in found.items()
-            if values is not None
-        ]
+        files = []
+        for key in dict.fromkeys(keys):
+            values = read_external(self.s3, self.bucket, key)
+            if values is not None:
+                files.append(KwargsFile(f"s3://{self.bucket}/{key}", values))
+                self._refuse_what_is_not_allowed(files[-1])
+        return files
+
+    def _refuse_what_is_not_allowed(self, file: KwargsFile) -> None:
+        if self.allow is None:
+            return
+        for path in _paths(self.model.parsed(file.values)):
+            if not any(path == allowed or path.startswith(f"{allowed}.") for allowed in self.allow):
+                raise PermanentError(
+                    f"{file.url}: {path}: a kwargs file may not set it. Leave it out, or name it "
+                    "in external_kwargs.allow and deploy the agent again."
+                )
+
+
+def _paths(value: Any, path: str = "") -> Iterator[str]:
+    """Name each value in kwargs by the keys that lead to it; lists have no part in the name."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _paths(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list | tuple) and value:
+        for item in value:
+            yield from _paths(item, path)
+    elif path:
+        yield path
 
 
 def external_key(prefix: str, flow_name: str, flow_id: str) -> str:

@@ -92,6 +92,17 @@ class KwargsModel:
         shape = self._shape(key)
         return shape is not None and str(shape.type_name) == "string"
 
+    def knows(self, path: str) -> bool:
+        """Tell whether a dotted path, such as ``containerDefinitions.image``, names a parameter."""
+        key, *rest = path.split(".")
+        shape: Any = self._shape(key)
+        for name in rest:
+            while shape is not None and shape.type_name == "list":
+                shape = shape.member
+            is_structure = shape is not None and shape.type_name == "structure"
+            shape = shape.members.get(name) if is_structure else None
+        return shape is not None
+
     def parsed(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the kwargs with what was written as text in place of a list, table or number.
 

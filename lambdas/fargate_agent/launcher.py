@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,9 +28,11 @@ from fargate_agent.profiles.prefect1 import Prefect1Profile
 from fargate_agent.profiles.work_pool import WorkPoolProfile
 from fargate_agent.profiles.work_pool.agent import Agent
 from fargate_agent.rehearsal import rehearse
-from fargate_agent.runs import FlowRun, Launch
+from fargate_agent.running_tasks import RunningTasks
+from fargate_agent.runs import CLAIM_ENV, FlowRun, Launch
 from fargate_agent.settings import Settings
 from fargate_agent.task_definitions import Revision, TaskDefinitions
+from fargate_agent.task_details import told
 from fargate_agent.tasks import InactiveDefinition, Task, run_task
 
 
@@ -41,7 +43,9 @@ class Launcher:
     orchestrator: Orchestrator
     profile: Profile
     accounts: Accounts
+    tasks: RunningTasks
     send_logs: bool
+    _launched: list[FlowRun] = field(default_factory=list)
 
     @classmethod
     def from_settings(cls, config: Settings) -> Launcher:
@@ -58,6 +62,7 @@ class Launcher:
             orchestrator=orchestrator,
             profile=profile(config, orchestrator, accounts, model),
             accounts=accounts,
+            tasks=RunningTasks(lambda: accounts.own.ecs, config.clusters),
             send_logs=config.send_logs,
         )
 
@@ -84,6 +89,10 @@ class Launcher:
         state = known.state(run) if known else None
         if state is not None and not state.awaits(run):
             logger.info("nothing to launch", flow_run_id=run.id, state=state.type)
+            if self._abandoned(run, state):
+                self._stop(run, state)
+            return
+        if state is not None and state.type == "PENDING" and self._started_before(run):
             return
         if (state is None or state.type == "SCHEDULED") and not self._claim(run, state):
             return
@@ -98,7 +107,63 @@ class Launcher:
             delay_seconds=round((datetime.now(UTC) - run.scheduled_time).total_seconds(), 3),
         )
         details = _told(launch, revision, source) if self.send_logs else None
+        self._report(run, task, details)
+
+    def _report(self, run: FlowRun, task: Task, details: str | None) -> None:
+        self._launched.append(run)
         self.orchestrator.launched(run, task, details)
+
+    def _started_before(self, run: FlowRun) -> bool:
+        """Report the task that an earlier delivery of the message started, if it still lives.
+
+        What the run asks for may have changed since, to another cluster even, or to something that
+        cannot be launched: its client token alone would not find that task then.
+        """
+        for detail in self._tasks_of(run):
+            task = Task(arn=detail["taskArn"], cluster_arn=detail["clusterArn"])
+            logger.info("launched before", flow_run_id=run.id, task_arn=task.arn)
+            self._report(run, task, "by an earlier try." if self.send_logs else None)
+            return True
+        return False
+
+    def _tasks_of(self, run: FlowRun) -> list[dict[str, Any]]:
+        found = self.tasks.of_run(run.id)
+        return [detail for detail in found if told(detail, CLAIM_ENV) == run.claim_id]
+
+    def _abandoned(self, run: FlowRun, state: RunState) -> bool:
+        # In Prefect 1 several claims of one run may be Pending, for each of its tasks' retries.
+        several = state.type == "PENDING" and self.orchestrator.runs_outlive_containers
+        return state.abandons(run) and not several
+
+    def _stop(self, run: FlowRun, state: RunState) -> None:
+        for detail in self._tasks_of(run):
+            reason = f"The flow run is {state.type.capitalize()} in Prefect."
+            self.tasks.stop(detail, reason)
+            logger.warning("stopped", flow_run_id=run.id, task_arn=detail["taskArn"], reason=reason)
+
+    def finish(self) -> list[str]:
+        """End a batch: stop what nobody wants any more, and tell Prefect what waited until now.
+
+        Between the claim of a run and its launch somebody may have cancelled, moved or deleted it.
+
+        Returns
+        -------
+        The runs of which that could not be found out: their messages must come back.
+        """
+        launched = list(self._launched)
+        self._launched.clear()
+        try:
+            reads = Reads(self.orchestrator, [run.id for run in launched])
+            for run in launched:
+                state = reads.state(run)
+                if self._abandoned(run, state):
+                    self._stop(run, state)
+        except Exception as error:
+            logger.warning("launches not confirmed", error=str(error))
+            return [run.id for run in launched]
+        finally:
+            self.orchestrator.flush()
+        return []
 
     def _claim(self, run: FlowRun, state: RunState | None) -> bool:
         claim, reason = self.orchestrator.claim(run, state)
@@ -145,7 +210,7 @@ def profile(
     config: Settings, orchestrator: Orchestrator, accounts: Accounts, model: KwargsModel
 ) -> Profile:
     """Make the profile of an orchestrator's runs."""
-    files = clients.kwargs_files(config)
+    files = clients.kwargs_files(config, model)
     match orchestrator:
         case Prefect1():
             return Prefect1Profile(orchestrator, files, model)

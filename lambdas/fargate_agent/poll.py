@@ -15,11 +15,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fargate_agent import clients, settings, url
+from fargate_agent.cancellation import Cancellations
+from fargate_agent.conclusion import Conclusions
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.http import ApiError
+from fargate_agent.reconciliation import Reconciliation
+from fargate_agent.running_tasks import RunningTasks
 from fargate_agent.runs import FlowRun
 from fargate_agent.settings import Settings
+from fargate_agent.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -126,13 +131,17 @@ class Poller:
             # It shows the agent online, no more: no run waits for it.
             logger.warning("no heartbeat", error=str(error))
 
-    def _enqueue(self, runs: Iterable[FlowRun]) -> None:
+    def enqueue_again(self, runs: Iterable[FlowRun]) -> None:
+        """Send messages of which the queue would drop a repeat; of each run one an hour at most."""
+        self._enqueue(runs, suffix=f"-{self.now():%Y%m%d%H}")
+
+    def _enqueue(self, runs: Iterable[FlowRun], *, suffix: str = "") -> None:
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {
                 "Id": run.claim_id,
                 "MessageBody": run.to_message(),
                 "MessageGroupId": run.id,
-                "MessageDeduplicationId": run.claim_id,
+                "MessageDeduplicationId": run.claim_id + suffix,
             }
             for run in runs
         ]
@@ -170,6 +179,20 @@ def _poller() -> Poller:
 
 
 @cache
+def _upkeep() -> Upkeep:
+    """Make what ends and heals runs, which an idle agent needs not: its clients are made late."""
+    config, poller = settings.load(), _poller()
+    tasks = RunningTasks(lambda: clients.ecs(config), config.clusters)
+    conclusions = Conclusions(
+        prefect=poller.prefect, tasks=tasks, relaunch_attempts=config.relaunch_attempts
+    )
+    return Upkeep(
+        Cancellations(poller.prefect, tasks, poller.now),
+        Reconciliation(conclusions, tasks, poller.enqueue_again, poller.now),
+    )
+
+
+@cache
 def _secret() -> url.SharedSecret:
     return url.SharedSecret(clients.secrets_manager, settings.load().url_secret)
 
@@ -178,13 +201,21 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Poll once. Invoked by the schedule (which sends the ticks), the ticks queue, and the URL."""
     poller = _poller()
     if url.is_request(event):
-        return url.respond(event, _secret(), poller.poll if poller.settings.enabled else None)
+        return url.respond(event, _secret(), _poke if poller.settings.enabled else None)
+    if "Records" in event:
+        return {"found": poller.poll()}
     try:
-        if "Records" not in event:
-            poller.send_ticks()
+        poller.send_ticks()
     finally:
         found = poller.poll()
+    _upkeep().tend()
     return {"found": found}
+
+
+def _poke() -> int:
+    found = _poller().poll()
+    _upkeep().cancel()
+    return found
 
 
 clients.made_at_start(_poller)

@@ -34,12 +34,24 @@ def is_current(held: str | None, wanted: str | None) -> bool:
     return bool(held and wanted) and parse_time(str(held)) >= parse_time(str(wanted))
 
 
-def claim_id(flow_run_id: str, scheduled_time: datetime) -> str:
+def claim_id(flow_run_id: str, scheduled_time: datetime, claimant: str = "") -> str:
     """Name one scheduling of one run: the same for every poll that sees it, and for no other.
 
     A retry or a reschedule has another time and so another claim; going Late has not.
+
+    Parameters
+    ----------
+    claimant
+        The agent that claims, or the cluster it runs tasks in: two agents of one name would each
+        take the other's claim for its own.
     """
-    return str(uuid.uuid5(_CLAIMS, f"{flow_run_id}/{scheduled_time.astimezone(UTC).isoformat()}"))
+    time = scheduled_time.astimezone(UTC).isoformat()
+    return str(uuid.uuid5(_CLAIMS, "/".join(filter(None, [flow_run_id, time, claimant]))))
+
+
+def relaunch_id(claim: str) -> str:
+    """Name the scheduling that follows a claim whose task was lost: the same however often told."""
+    return str(uuid.uuid5(_CLAIMS, f"relaunch/{claim}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

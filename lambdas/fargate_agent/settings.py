@@ -51,6 +51,8 @@ class Settings:
     enable_task_revisions: bool
     on_drift: str
     """"revise", "reuse" or "fail"."""
+    relaunch_attempts: int
+    """So often is a run launched again whose task was lost by no fault of its flow."""
     ecs_kwargs: Mapping[str, Any]
     """The user's ``[ecs.kwargs]``, any key of ``register_task_definition`` or ``run_task``."""
     stack_kwargs: Mapping[str, Any]
@@ -60,10 +62,17 @@ class Settings:
     kwargs_bucket_is_given: bool
     """The user named the bucket: it is read with the ``[aws]`` credentials, as tasks are run."""
     kwargs_prefix: str
+    kwargs_allow: tuple[str, ...] | None
+    """The parameters that a kwargs file may set, by their paths; None for all."""
     runs_queue_url: str
     ticks_queue_url: str | None
+    task_events_queue_url: str
     url_secret: str
     """The ARN of the secret that callers of the function URL must know; empty without a URL."""
+    clusters: tuple[str, ...]
+    """The ARNs of the clusters that tasks may be run in."""
+    claimant: str
+    """See :func:`runs.claim_id`."""
     max_receives: int
     """On this receive of a message the run is told, for the next stop is the dead-letter queue."""
 
@@ -135,7 +144,10 @@ def load() -> Settings:
         kwargs_bucket=env.get("KWARGS_BUCKET"),
         runs_queue_url=env.get("RUNS_QUEUE_URL", ""),
         ticks_queue_url=env.get("TICKS_QUEUE_URL"),
+        task_events_queue_url=env.get("TASK_EVENTS_QUEUE_URL", ""),
         url_secret=env.get("URL_SECRET", ""),
+        clusters=tuple(json.loads(env.get("CLUSTERS", "[]"))),
+        claimant=env.get("CLAIMANT", ""),
         max_receives=int(env.get("MAX_RECEIVES", "1")),
     )
 

@@ -1,126 +1,123 @@
-"""The ``watch`` function: what became of a task, told to its run.
+"""The ``watch`` function: what ECS tells of tasks, told to Prefect.
 
-A flow that ends by itself has already reported its state. One whose container died has not, and
-would be Running in Prefect for ever.
+A task that stopped is told to its run (:mod:`conclusion`), and its definition is deregistered where
+that was asked. Every change of a task's state becomes a Prefect event (:mod:`task_events`).
 """
 
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Callable
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.batch import process_partial_response
+from botocore.exceptions import BotoCoreError, ClientError
 
 from fargate_agent import clients, settings
-from fargate_agent.batches import MessageGroups
-from fargate_agent.deregistration import deregister, told
-from fargate_agent.diagnosis import diagnose
+from fargate_agent.batches import MessageGroups, back_off
+from fargate_agent.conclusion import Conclusions
+from fargate_agent.container_logs import ContainerLogs
+from fargate_agent.deregistration import deregister
 from fargate_agent.observability import logger
-from fargate_agent.orchestrators import Orchestrator
-from fargate_agent.orchestrators.states import RunState
-from fargate_agent.runs import CLAIM_ENV, TASK_ENVIRONMENT_CONTAINER
+from fargate_agent.running_tasks import RunningTasks
+from fargate_agent.task_details import Detail, flow_run_id
+from fargate_agent.task_events import prefect_event
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
     from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_sqs import SQSClient
+
+MOST_TAGS_HELD = 1000
+"""The tags of so many tasks are remembered: ECS's events of a task do not repeat them."""
 
 
-def conclude(
-    prefect: Orchestrator,
-    detail: dict[str, Any],
-    running_tasks: Callable[[str, str], list[str]] | None = None,
-) -> None:
-    """Crash, or finish cancelling, the run of a stopped task, unless it has an end of its own.
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """What the function holds while it is warm."""
 
-    Parameters
-    ----------
-    detail
-        The ``detail`` of an ECS Task State Change event whose ``lastStatus`` is STOPPED.
-    running_tasks
-        Returns the ARNs of the tasks of a run that run in a cluster now; for an orchestrator whose
-        runs outlive their containers.
-    """
-    run_id = _flow_run_id(detail)
-    state = prefect.run_states([run_id]).get(run_id) if run_id else None
-    if run_id is None or state is None or not _concerns(state, detail):
-        return
-    if state.type == "RUNNING" and prefect.runs_outlive_containers:
-        if _ended_well(detail):
+    conclusions: Conclusions
+    ecs: ECSClient
+    sqs: SQSClient
+    queue_url: str
+    _tags: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    _events: list[dict[str, Any]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def receive(self, record: SQSRecord) -> None:
+        """Handle the message of one event; returning acknowledges it, after :meth:`emit`."""
+        try:
+            self._handle(json.loads(record.body))
+        except Exception as error:
+            logger.warning("will try again", message_id=record.message_id, error=str(error))
+            back_off(self.sqs, self.queue_url, record)
+            raise
+
+    def _handle(self, event: dict[str, Any]) -> None:
+        detail = event["detail"]
+        if flow_run_id(detail) is None:
             return
-        others = running_tasks(run_id, detail["clusterArn"]) if running_tasks else []
-        if set(others) - {detail["taskArn"]}:
-            return
-    if state.hands_over and _ended_well(detail) and not _ran_the_environment(detail):
-        return
-    task_arn = detail["taskArn"]
-    if state.type == "CANCELLING":
-        prefect.cancelled(run_id, f"The ECS task {task_arn} has stopped.")
-        logger.info("cancelled", flow_run_id=run_id, task_arn=task_arn)
-    else:
-        verdict = diagnose(detail)
-        prefect.crash(run_id, verdict)
-        logger.warning("crashed", flow_run_id=run_id, task_arn=task_arn, verdict=verdict)
+        if detail["lastStatus"] == "STOPPED":
+            self.conclusions.conclude(detail)
+            deregister(self.ecs, detail)
+        if not self.conclusions.prefect.runs_outlive_containers:
+            told = prefect_event(event, self._tags_of(detail))
+            if told:
+                self._events.append(told)
+
+    def emit(self) -> None:
+        """Record the batch's events in Prefect, all in one call."""
+        events = sorted(self._events, key=lambda event: str(event["occurred"]))
+        self._events.clear()
+        self.conclusions.prefect.emit(events)
+
+    def _tags_of(self, detail: Detail) -> Mapping[str, str]:
+        """Return a task's tags; where ECS does not tell them, what is known without it."""
+        arn = detail["taskArn"]
+        if arn not in self._tags:
+            found = self._read_tags(detail)
+            with self._lock:
+                self._tags[arn] = found
+                if len(self._tags) > MOST_TAGS_HELD:
+                    del self._tags[next(iter(self._tags))]
+        return self._tags[arn]
+
+    def _read_tags(self, detail: Detail) -> Mapping[str, str]:
+        try:
+            described = self.conclusions.tasks.describe(detail["clusterArn"], [detail["taskArn"]])
+            for task in described:
+                return {tag["key"]: tag["value"] for tag in task.get("tags", [])}
+        except (ClientError, BotoCoreError) as error:
+            logger.warning("no tags", task_arn=detail["taskArn"], error=str(error))
+        return {"prefect.io/flow-run-id": str(flow_run_id(detail))}
 
 
-def _concerns(state: RunState, detail: dict[str, Any]) -> bool:
-    """Tell whether the run still waits for this very task, and not for a later launch's."""
-    claim, reported = told(detail, CLAIM_ENV), state.infrastructure_id
-    if state.type == "PENDING" and claim:
-        return state.claim_id == claim
-    if state.type == "PENDING":
-        return reported is not None and reported.endswith(detail["taskArn"])
-    return state.type in ("RUNNING", "CANCELLING") and (
-        reported is None or reported.endswith(detail["taskArn"])
+@cache
+def _watcher() -> Watcher:
+    config = settings.load()
+    ecs = clients.ecs(config)
+    logs = ContainerLogs(ecs, clients.logs(config))
+    conclusions = Conclusions(
+        prefect=clients.orchestrator(config),
+        tasks=RunningTasks(lambda: ecs, config.clusters),
+        relaunch_attempts=config.relaunch_attempts,
+        last_words=logs.last_words if config.send_logs else lambda _: (),
     )
-
-
-def _ended_well(detail: dict[str, Any]) -> bool:
-    codes = [container.get("exitCode") for container in detail.get("containers", [])]
-    return bool(codes) and all(code == 0 for code in codes)
-
-
-def _ran_the_environment(detail: dict[str, Any]) -> bool:
-    """Tell a task environment's own task from one that only starts it."""
-    return any(c["name"] == TASK_ENVIRONMENT_CONTAINER for c in detail.get("containers", []))
-
-
-def _flow_run_id(detail: dict[str, Any]) -> str | None:
-    try:
-        return str(uuid.UUID(detail.get("startedBy", "")))
-    except ValueError:
-        return None
-
-
-@cache
-def _prefect() -> Orchestrator:
-    return clients.orchestrator(settings.load())
-
-
-@cache
-def _ecs() -> ECSClient:
-    return clients.ecs(settings.load())
-
-
-def _running_tasks(flow_run_id: str, cluster: str) -> list[str]:
-    answer = _ecs().list_tasks(cluster=cluster, startedBy=flow_run_id, desiredStatus="RUNNING")
-    return answer["taskArns"]
-
-
-def _receive(record: SQSRecord) -> None:
-    detail = json.loads(record.body)["detail"]
-    conclude(_prefect(), detail, _running_tasks)
-    deregister(_ecs, detail)
+    return Watcher(conclusions, ecs, clients.sqs(), config.task_events_queue_url)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Receive a batch from ``task-events``; return the messages that must come back."""
-    return process_partial_response(
-        event=event, record_handler=_receive, processor=MessageGroups(), context=context
+    watcher = _watcher()
+    answer = process_partial_response(
+        event=event, record_handler=watcher.receive, processor=MessageGroups(), context=context
     )
+    watcher.emit()  # where it fails all comes back: what is told twice is known by its id
+    return answer
 
 
-clients.made_at_start(_prefect)
+clients.made_at_start(_watcher)

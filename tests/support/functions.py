@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -109,8 +111,8 @@ class Functions:
             dispatch._deliveries,
             poll._poller,
             poll._secret,
-            watch._prefect,
-            watch._ecs,
+            poll._upkeep,
+            watch._watcher,
         ):
             cached.cache_clear()
 
@@ -159,10 +161,12 @@ class Functions:
                 sqs.delete_message(QueueUrl=queue, ReceiptHandle=record["receiptHandle"])
         return [r["attributes"]["MessageGroupId"] for r in records if r["messageId"] in failed]
 
-    def receive(self) -> list[dict[str, Any]]:
+    def receive(self, queue: str | None = None) -> list[dict[str, Any]]:
         """Receive from the runs queue, as Lambda's event source mapping hands it on."""
         answer = aws.moto("sqs").receive_message(
-            QueueUrl=self.runs_queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+            QueueUrl=queue or self.runs_queue,
+            MaxNumberOfMessages=10,
+            MessageSystemAttributeNames=["All"],
         )
         return [
             {
@@ -185,12 +189,24 @@ class Functions:
 
     def stopped(self, task: Mapping[str, Any], *, fails: bool = False, **detail: Any) -> None:
         """Invoke ``watch`` with the event of a task that stopped, which it acknowledges or not."""
-        event = {"detail": {**json.loads(json.dumps(task, default=str)), **detail}}
-        record = {"messageId": "1", "receiptHandle": "1", "body": json.dumps(event)}
-        record |= {"attributes": {}, "eventSource": "aws:sqs"}  # type: ignore[dict-item]
+        self.changed(task, fails=fails, **{"lastStatus": "STOPPED", **detail})
+
+    def changed(self, task: Mapping[str, Any], *, fails: bool = False, **detail: Any) -> None:
+        """Invoke ``watch`` with the event of a change of a task's state."""
+        told = {k: v for k, v in task.items() if k != "tags"}  # which ECS's events lack
+        event = {
+            "id": str(uuid.uuid4()),
+            "time": datetime.now(UTC).isoformat(),
+            "detail": {**json.loads(json.dumps(told, default=str)), **detail},
+        }
+        sqs, queue = aws.moto("sqs"), self.environment["watch"]["TASK_EVENTS_QUEUE_URL"]
+        sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(event))
+        records = self.receive(queue)
         with self.inside("watch"):
-            answer = watch.handler({"Records": [record]}, CONTEXT)  # type: ignore[arg-type]
+            answer = watch.handler({"Records": records}, CONTEXT)  # type: ignore[arg-type]
         assert bool(answer["batchItemFailures"]) is fails
+        for record in records:
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=record["receiptHandle"])
 
     @property
     def runs_queue(self) -> str:

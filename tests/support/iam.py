@@ -52,8 +52,13 @@ def requests(call: Call) -> Iterator[Request]:
             yield Request("s3:ListBucket", bucket)  # or a missing object would be forbidden
         case "GetSecretValue":
             yield Request("secretsmanager:GetSecretValue", params["SecretId"])
-        case "ListTasks":
-            yield Request("ecs:ListTasks", "*", {"ecs:cluster": params["cluster"]})
+        case "ListTasks" | "DescribeTasks" | "StopTask" as operation:
+            for task in params.get("tasks") or [params.get("task", "*")]:
+                yield Request(f"ecs:{operation}", task, {"ecs:cluster": params["cluster"]})
+        case "GetLogEvents":
+            group = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{params['logGroupName']}"
+            stream = f"{group}:log-stream:{params['logStreamName']}"
+            yield Request("logs:GetLogEvents", stream)
         case "AssumeRole":
             yield Request("sts:AssumeRole", params["RoleArn"])
         case operation if operation in _ON_ANYTHING:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fargate_agent.kwargs import Kwargs
-from infra.config import NOT_YET, split_kwargs
+from infra.config import split_kwargs
 from tests.support.agent_toml import VALID, read, refusal
 from tests.support.aws import kwargs_model
 
@@ -142,19 +142,6 @@ def test_ecs_kwargs_are_split_as_the_function_will():
         container={"image": "etl:1"},
     )
     assert split_kwargs(config) == kwargs_model().split(config.ecs.kwargs, "ecs.kwargs")
-
-
-@pytest.mark.parametrize("key", sorted(NOT_YET))
-def test_a_key_that_is_not_in_this_version_is_refused_by_name(key: str):
-    message = f"{key}: not in this version ({NOT_YET[key]}). Remove it."
-
-    assert refusal(f"{key} = 'x'\n") == f"FILE: {message}"
-    if "." in key:
-        assert refusal(overrides={key: "x"}) == f"-c {message}"
-
-
-def test_the_keys_that_wait_for_another_version_are_these():
-    assert NOT_YET.keys() == {"ecs.relaunch_attempts"}
 
 
 @pytest.mark.parametrize(

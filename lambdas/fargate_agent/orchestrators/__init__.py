@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from fargate_agent.orchestrators.states import Claim, RunState
+from fargate_agent.orchestrators.states import Claim, History, RunState
 from fargate_agent.runs import FlowRun
 
 if TYPE_CHECKING:
@@ -87,3 +87,29 @@ class Orchestrator(Protocol):
 
     def cancelled(self, flow_run_id: str, message: str) -> None:
         """Complete the cancellation of a run whose task is gone."""
+
+    def relaunch(
+        self, flow_run_id: str, state: RunState, claim: str, *, due: datetime, message: str
+    ) -> None:
+        """Schedule a run again whose task, started for a claim, was lost: once, however often told.
+
+        ``state`` is what was read of the run just before.
+        """
+
+    def forward(self, flow_run_id: str, lines: Sequence[str]) -> None:
+        """Write what a run's container said into the run's log, for what it is worth."""
+
+    def emit(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Record Prefect events, where the server knows such."""
+
+    def active_runs(self, types: Iterable[str]) -> Iterator[dict[str, RunState]]:
+        """Return the agent's runs whose states are of these types, by pages of up to 200.
+
+        An orchestrator may hand out runs of other agents too, where it cannot tell them apart.
+        """
+
+    def history(self, flow_run_id: str) -> History:
+        """Read what a run's earlier states tell of its launches."""
+
+    def claimed(self, ids: Iterable[str]) -> list[FlowRun]:
+        """Return those of the runs that wait for a launch claimed by this agent."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fargate_agent.orchestrators.http import ApiError, CredentialsRefused, JsonClient
+from fargate_agent.orchestrators.http import ApiError, CredentialsExpired, JsonClient
 
 ATTEMPTS = 3
 """An answer that says API_ERROR is asked for again, as Prefect's own client does."""
@@ -54,7 +54,7 @@ class GraphQL:
             A proposed state was not accepted.
         QueryRefused
             The server has no such field.
-        CredentialsRefused
+        CredentialsExpired
             The server refused the key.
         ApiError
             Any other error, or no answer.
@@ -112,9 +112,11 @@ def _error(query: str, errors: Sequence[Mapping[str, Any]]) -> Exception:
     if "Unable to get flow run concurrency slot" in text:
         return NoConcurrencySlot(text)
     if _unauthenticated(errors):
-        return CredentialsRefused(
+        return CredentialsExpired(
+            _shortened(query),
+            401,
             f"Prefect refused the agent's credentials: {text}. Check that the secret in "
-            "prefect.api_key_secret holds a valid key or runner token."
+            "prefect.api_key_secret holds a valid key or runner token.",
         )
     kind = QueryRefused if _no_such_field(f"{codes} {text}") else ApiError
     return kind(_shortened(query), 200, text)

@@ -74,8 +74,12 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
 
+class CredentialsExpired(ApiError):
+    """The orchestrator does not know the agent's credentials, now: no run is to blame for it."""
+
+
 class CredentialsRefused(PermanentError):
-    """The orchestrator refused the agent's own credentials."""
+    """The agent's credentials may not do this one thing."""
 
 
 class JsonClient:
@@ -143,8 +147,10 @@ class JsonClient:
         ------
         ApiError
             The answer's status is not 2xx, or it is not JSON, or there was no answer.
+        CredentialsExpired
+            The answer is 401, even with a freshly read secret.
         CredentialsRefused
-            The answer is 401, even with a freshly read secret, or 403.
+            The answer is 403.
         """
         csrf = self._csrf.headers
         request = partial(self._request, method, path, body, retries=retries)
@@ -189,11 +195,14 @@ class JsonClient:
 def _decoded(call: str, response: urllib3.BaseHTTPResponse, decode: Callable[[str], Any]) -> Any:
     text = response.data.decode(errors="replace")
     if response.status in (401, 403) and "csrf" not in text.lower():
-        raise CredentialsRefused(
-            f"{call}: Prefect refused the agent's credentials ({response.status}). Check that the "
+        advice = (
+            f"Prefect refused the agent's credentials ({response.status}). Check that the "
             "secret in prefect.api_key_secret or prefect.auth_string_secret holds a valid key, and "
             "that the key may use the workspace."
         )
+        if response.status == 401:
+            raise CredentialsExpired(call, 401, advice)
+        raise CredentialsRefused(f"{call}: {advice}")
     if not 200 <= response.status < 300:
         wait = RETRIES.get_retry_after(response) or 0
         raise ApiError(call, response.status, text, retry_after=wait)

@@ -7,8 +7,9 @@ server's own rules (github.com/PrefectHQ/server).
 from __future__ import annotations
 
 import json
+import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,17 @@ from fargate_agent.orchestrators.http import ApiError, JsonClient
 from fargate_agent.orchestrators.prefect1_states import (
     CORE_VERSION,
     FINISHED,
+    RELAUNCHED,
     SCHEDULED,
+    claimed,
     due_retries,
     due_time,
     flow_run,
+    history,
     run_state,
     serialized_state,
 )
-from fargate_agent.orchestrators.states import Claim, RunState
+from fargate_agent.orchestrators.states import Claim, History, RunState
 from fargate_agent.runs import FlowRun
 from fargate_agent.settings import Settings
 
@@ -46,8 +50,11 @@ QUEUE_LIMIT = 25
 MOST_PROPOSALS = 3
 """A claim is proposed again, with newer versions, where part of it is ours already."""
 
+_NAMES = {"PENDING": "Submitted", "RUNNING": "Running", "CANCELLING": "Cancelling"}
+"""Prefect 1's names of Prefect 3's state types, of those that a task may be missing for."""
+
 _FLOW_RUN = """
-    id version state serialized_state scheduled_start_time run_config name
+    id version state serialized_state state_timestamp scheduled_start_time run_config name
     flow { id name environment storage version core_version }
 """
 _TASK_RUNS = "{ id version task_id serialized_state }"
@@ -188,7 +195,8 @@ class Prefect1:
             f'{{ state: {{ _eq: "Running" }}, task_runs: {{ {due} }} }}]',
             task_runs=due,
         )
-        found = [flow_run(run) for run in runs if due_time(run)]
+        claimant = self._deployed.claimant
+        found = [flow_run(run, time, claimant) for run in runs if (time := due_time(run))]
         found.sort(key=lambda run: run.scheduled_time)
         return Page(runs=found, full=len(ids) >= QUEUE_LIMIT)
 
@@ -204,16 +212,45 @@ class Prefect1:
         )
         return list(self._graphql(query)["flow_run"])
 
+    # -- what heals
+
+    def active_runs(self, types: Iterable[str]) -> Iterator[dict[str, RunState]]:
+        """Return the runs that this agent submitted; see Orchestrator.
+
+        The server remembers which agent it was. One that does not knows no such field.
+        """
+        self.settings()
+        states = [_NAMES[type] for type in types]
+        agent = self._api.headers["X-PREFECT-AGENT-ID"]
+        where = f"state: {{ _in: {json.dumps(states)} }}, agent_id: {{ _eq: {json.dumps(agent)} }}"
+        yield self._states(where)
+
+    def history(self, flow_run_id: str) -> History:
+        """Read the states that a run had; see Orchestrator."""
+        where = f"flow_run_id: {{ _eq: {json.dumps(flow_run_id)} }}"
+        query = f"flow_run_state(where: {{ {where} }}, order_by: {{ timestamp: asc }})"
+        try:
+            found = self._graphql(f"query {{ {query} {{ state message }} }}")
+        except QueryRefused:  # it tells no history: as if the run had been relaunched for ever
+            return History(claim_id=None, ours=True, relaunches=sys.maxsize)
+        return history(found["flow_run_state"])
+
+    def claimed(self, ids: Iterable[str]) -> list[FlowRun]:
+        """Return those of the runs that are claimed by this agent, as they were enqueued."""
+        read = self.run_states(ids).values()
+        found = [claimed(state.details, self._deployed.claimant) for state in read]
+        return [run for run in found if run]
+
     # -- what dispatch asks
 
     def run_states(self, ids: Iterable[str]) -> dict[str, RunState]:
         """Read runs with all that their launch needs; deleted runs are missing from them."""
-        wanted = sorted(set(ids))
-        states = json.dumps([*SCHEDULED, "Paused", "Submitted"])
         self.settings()
-        runs = self._read(
-            f"id: {{ _in: {json.dumps(wanted)} }}", task_runs=f"state: {{ _in: {states} }}"
-        )
+        return self._states(f"id: {{ _in: {json.dumps(sorted(set(ids)))} }}")
+
+    def _states(self, where: str) -> dict[str, RunState]:
+        waiting = json.dumps([*SCHEDULED, "Paused", "Running", "Submitted"])
+        runs = self._read(where, task_runs=f"state: {{ _in: {waiting} }}")
         return {run["id"]: run_state(run) for run in runs}
 
     def claim(self, run: FlowRun, state: RunState | None) -> tuple[Claim, str]:
@@ -319,12 +356,31 @@ class Prefect1:
         """Complete the cancellation of a run whose task is gone."""
         self._finish(flow_run_id, serialized_state("Cancelled", message))
 
+    def relaunch(
+        self, flow_run_id: str, state: RunState, claim: str, *, due: datetime, message: str
+    ) -> None:
+        """Schedule a run again whose task was lost; see Orchestrator."""
+        told = f"{message} {RELAUNCHED.format(claim)}"
+        scheduled = serialized_state("Scheduled", told, start_time=due.isoformat())
+        self._log([self._line(flow_run_id, message, "WARNING")])
+        self._change(flow_run_id, scheduled, state.details["version"])
+
+    def forward(self, flow_run_id: str, lines: Sequence[str]) -> None:
+        """Write what a run's container said into the run's log, for what it is worth."""
+        self._log([self._line(flow_run_id, line, "INFO") for line in lines])
+
+    def emit(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Do nothing: Prefect 1 knows no events."""
+
     def _finish(self, flow_run_id: str, state: Mapping[str, Any]) -> None:
         read = self.run_states([flow_run_id]).get(flow_run_id)
         if read is None or read.details["state"] in FINISHED:
             return
+        self._change(flow_run_id, state, read.details["version"])
+
+    def _change(self, flow_run_id: str, state: Mapping[str, Any], version: int) -> None:
         try:
-            self._set_state(flow_run_id, state, read.details["version"])
+            self._set_state(flow_run_id, state, version)
         except StateRefused as error:  # it moved on between the two calls: look again, later
             raise ApiError("set_flow_run_states", 200, str(error)) from error
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fargate_agent.orchestrators.states import RunState
+from fargate_agent.orchestrators.states import History, RunState
 from fargate_agent.runs import FlowRun, claim_id, parse_time
 
 CORE_VERSION = "0.15.13"
@@ -18,6 +18,9 @@ RETRY_GRACE = timedelta(seconds=3)
 
 SCHEDULED = ("Scheduled", "Queued", "Resume", "Retrying")
 FINISHED = ("Cancelled", "Failed", "Skipped", "Success", "TimedOut", "ValidationFailed")
+
+RELAUNCHED = "(after claim {})"
+"""Stands in the message of a state by which a run is scheduled again, its task being lost."""
 
 _CLAIM = re.compile(r"\(claim ([0-9a-f-]{36})\)")
 
@@ -59,15 +62,13 @@ def due_time(run: Mapping[str, Any]) -> datetime | None:
     return min(_retries(run), default=None)
 
 
-def flow_run(run: Mapping[str, Any]) -> FlowRun:
+def flow_run(run: Mapping[str, Any], due: datetime, claimant: str) -> FlowRun:
     """Return a run that is due at some time, as it travels to ``dispatch``."""
-    due = due_time(run)
-    assert due is not None  # the others were left out
     return FlowRun(
         id=run["id"],
         name=run["name"] or "",
         scheduled_time=due,
-        claim_id=claim_id(run["id"], due),
+        claim_id=claim_id(run["id"], due, claimant),
         flow_id=run["flow"]["id"],
         flow_name=run["flow"]["name"],
     )
@@ -77,6 +78,7 @@ def run_state(run: dict[str, Any]) -> RunState:
     """Return what a run's states say, its task runs' included, whatever the time is now."""
     state, due = run["state"], due_time(run)
     submitted = [t for t in run["task_runs"] if t["serialized_state"].get("type") == "Submitted"]
+    running = [t for t in run["task_runs"] if t["serialized_state"].get("type") == "Running"]
     claims = [_claim(task) for task in submitted]
     held = _claim(run) or next(filter(None, claims), None)
     if state in SCHEDULED:
@@ -85,19 +87,46 @@ def run_state(run: dict[str, Any]) -> RunState:
         kind = "PENDING"  # the container to come runs all of its due task runs
     elif state == "Running" and due:
         kind = "SCHEDULED"  # due or not: an answer may be read before, and used after that time
-    elif state == "Running" and run["task_runs"]:
+    elif state == "Running" and len(run["task_runs"]) > len(running):
         kind = "AWAITING_RETRY"  # of a task run, in a container to come
     else:
         kind = state.upper()
     by_environment = run["run_config"] is None and run["flow"]["environment"] is not None
+    since = run.get("state_timestamp")
     return RunState(
         type=kind,
         scheduled_time=due,
         claim_id=held,
         infrastructure_id=None,
         hands_over=by_environment,
+        since=parse_time(since) if since else None,
+        can_start_over=not running,
         details=run,
     )
+
+
+def claimed(run: Mapping[str, Any], claimant: str) -> FlowRun | None:
+    """Return a Submitted run as it was enqueued, if it was by this agent."""
+    before = run["serialized_state"].get("state") or {}
+    due = before.get("start_time") or run.get("scheduled_start_time")
+    if run["state"] != "Submitted" or not due:
+        return None
+    found = flow_run(run, parse_time(due), claimant)
+    return found if found.claim_id == _claim(run) else None
+
+
+def history(states: Iterable[Mapping[str, Any]]) -> History:
+    """Read what the states of a run, the earliest first, tell of its launches."""
+    claim, relaunches = None, 0
+    for state in states:
+        message = state["message"] or ""
+        if state["state"] in FINISHED:
+            relaunches = 0
+        elif claim and RELAUNCHED.format(claim) in message:
+            relaunches += 1
+        elif found := _CLAIM.search(message):
+            claim = found[1]
+    return History(claim_id=claim, ours=True, relaunches=relaunches)
 
 
 def _claim(of: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ answer. They differ little, and tell so themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -16,8 +16,8 @@ from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Page
 from fargate_agent.orchestrators.http import HASTY, ApiError, CredentialsRefused, JsonClient
 from fargate_agent.orchestrators.references import References, is_uuid
-from fargate_agent.orchestrators.states import Claim, RunState
-from fargate_agent.runs import FlowRun, claim_id, is_current, parse_time
+from fargate_agent.orchestrators.states import Claim, History, RunState
+from fargate_agent.runs import FlowRun, claim_id, is_current, parse_time, relaunch_id
 from fargate_agent.shared_calls import SharedCalls
 from fargate_agent.templating import references_in
 
@@ -27,11 +27,16 @@ if TYPE_CHECKING:
 PAGE_SIZE = 200
 """The most flow runs the API returns at once."""
 
+MOST_PAGES = 25
+"""So many pages of runs are looked through in one pass; more are left to those to come."""
+
 API_VERSION = "0.8.4"
 """Sent as ``X-PREFECT-API-VERSION``; servers since 2.0 accept it."""
 
+FINISHED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
 LOGGER_NAME = "prefect.fargate_agent"
-INFO, ERROR = 20, 40
+INFO, WARNING, ERROR = 20, 30, 40
 
 
 class Prefect3:
@@ -45,25 +50,35 @@ class Prefect3:
         The pool that is served, and the queues in it; no queues means all.
     worker_name
         Under this name the agent is seen online in Prefect's UI.
+    claimant
+        See :func:`runs.claim_id`.
     """
 
     reads_every_run = False
     runs_outlive_containers = False
 
     def __init__(
-        self, api: JsonClient, *, work_pool: str, work_queues: Iterable[str] = (), worker_name: str
+        self,
+        api: JsonClient,
+        *,
+        work_pool: str,
+        work_queues: Iterable[str] = (),
+        worker_name: str,
+        claimant: str = "",
     ) -> None:
         self._api = api
         self._pool_name = work_pool
         self._pool_path = f"/work_pools/{quote(work_pool, safe='')}"
         self._queues = list(work_queues)
         self._worker_name = worker_name
+        self._claimant = claimant
         self._flow_names: dict[str, str] = {}
         self._deployments: dict[str, dict[str, Any]] = {}
         self._pool: dict[str, Any] = {}
         self._worker_id: str | None = None
         self._version: tuple[str | None] | None = None
         self._calls = SharedCalls()
+        self._knows_events = True
         self._launched: list[str] = []
         self._lines: list[dict[str, Any]] = []
         self.references = References(api)
@@ -113,8 +128,9 @@ class Prefect3:
                     f"prefect.work_queues, {self._queues}: create it or correct the setting."
                 ) from error
             raise
-        runs = self._described(found) if found else []
-        return Page.by_time(runs, limit=PAGE_SIZE, after=after)
+        rows = [{**item["flow_run"], "work_queue_id": item["work_queue_id"]} for item in found]
+        due = {row["id"]: parse_time(row["next_scheduled_start_time"]) for row in rows}
+        return Page.by_time(self._described(rows, due), limit=PAGE_SIZE, after=after)
 
     def limited_queues(self) -> frozenset[str]:
         """Return the ids of the pool's queues to which a limit applied when runs were last due."""
@@ -126,9 +142,11 @@ class Prefect3:
             if pool_is_limited or queue["concurrency_limit"] is not None
         )
 
-    def _described(self, found: list[dict[str, Any]]) -> list[FlowRun]:
+    def _described(self, runs: list[dict[str, Any]], due: Mapping[str, datetime]) -> list[FlowRun]:
+        """Return runs as they travel, with what stands around them; ``due`` tells when each is."""
+        if not runs:
+            return []
         pool = self._read_work_pool()
-        runs = [{**item["flow_run"], "work_queue_id": item["work_queue_id"]} for item in found]
         flows = self._names_of_flows({run["flow_id"] for run in runs})
         deployments = self._list("deployments", {run["deployment_id"] for run in runs} - {None})
         templates = _references(pool["base_job_template"])
@@ -142,13 +160,13 @@ class Prefect3:
         described = []
         for run in runs:
             deployment = deployments.get(run["deployment_id"], {})
-            due = parse_time(run["next_scheduled_start_time"])
+            time = due[run["id"]]
             described.append(
                 FlowRun(
                     id=run["id"],
                     name=run["name"],
-                    scheduled_time=due,
-                    claim_id=claim_id(run["id"], due),
+                    scheduled_time=time,
+                    claim_id=claim_id(run["id"], time, self._claimant),
                     flow_id=run["flow_id"],
                     flow_name=flows.get(run["flow_id"], ""),
                     deployment_id=run["deployment_id"],
@@ -207,6 +225,42 @@ class Prefect3:
             view = {}
         found = view.get("prefect-aws", {}).get("ecs", {}).get("default_base_job_configuration")
         return dict(found) if found else None
+
+    # -- what heals
+
+    def active_runs(self, types: Iterable[str]) -> Iterator[dict[str, RunState]]:
+        """Return the pool's runs whose states are of these types, by pages; see Orchestrator."""
+        queues = {"work_pool_queues": {"name": {"any_": self._queues}}} if self._queues else {}
+        asked = {
+            "flow_runs": {"state": {"type": {"any_": list(types)}}},
+            "work_pools": {"name": {"any_": [self._pool_name]}},
+            **queues,
+            "sort": "ID_DESC",
+            "limit": PAGE_SIZE,
+        }
+        for page in range(MOST_PAGES):
+            found = self._api.post("/flow_runs/filter", {**asked, "offset": page * PAGE_SIZE})
+            yield {run["id"]: _run_state(run) for run in found}
+            if len(found) < PAGE_SIZE:
+                return
+
+    def history(self, flow_run_id: str) -> History:
+        """Read the states that a run had; see Orchestrator."""
+        found = self._api.get(f"/flow_run_states/?flow_run_id={flow_run_id}")
+        states = sorted(found, key=lambda state: parse_time(state["timestamp"]))
+        return _history(flow_run_id, states, self._claimant)
+
+    def claimed(self, ids: Iterable[str]) -> list[FlowRun]:
+        """Return those of the runs that are claimed by this agent, as they were enqueued."""
+        rows = self._list("flow_runs", set(ids))
+        states = {id: _run_state(row) for id, row in rows.items()}
+        due = {
+            id: state.scheduled_time
+            for id, state in states.items()
+            if state.type == "PENDING" and state.scheduled_time
+        }
+        runs = self._described([rows[id] for id in due], due)
+        return [run for run in runs if states[run.id].awaits(run)]
 
     # -- what dispatch asks
 
@@ -339,7 +393,12 @@ class Prefect3:
 
     def launched(self, run: FlowRun, task: Task, details: str | None) -> None:
         """Record the run's infrastructure; keep for :meth:`flush` what else is told of it."""
-        self.report_infrastructure(run.id, task.infrastructure_id)
+        try:
+            self.report_infrastructure(run.id, task.infrastructure_id)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return  # the run was deleted: there is nobody to tell
         self._launched.append(run.id)
         if details is not None:
             self._lines.append(self._line(run.id, f"Started ECS task {task.arn} {details}", INFO))
@@ -354,10 +413,10 @@ class Prefect3:
         lines, self._lines = self._lines, []
         reports: list[tuple[str, str, Any]] = [("POST", "/logs/", lines)] if lines else []
         if launched and self._knows_labels():
-            reports += [("PATCH", f"/flow_runs/{id}/labels", self._labels()) for id in launched]
+            reports += [("PATCH", f"/flow_runs/{id}/labels", None) for id in launched]
         for method, path, body in reports:
             try:
-                self._api.send(method, path, body, retries=HASTY)
+                self._api.send(method, path, body or self._labels(), retries=HASTY)
             except Exception as error:
                 logger.warning("a report is lost", call=f"{method} {path}", error=str(error))
                 if getattr(error, "status", None) is None:
@@ -375,7 +434,7 @@ class Prefect3:
             "prefect.worker.name": self._worker_name,
             "prefect.worker.type": "ecs",
             "prefect.work-pool.name": self._pool_name,
-            "prefect.work-pool.id": self._pool["id"],
+            "prefect.work-pool.id": (self._pool or self._read_work_pool())["id"],
         }
 
     def report_infrastructure(self, flow_run_id: str, infrastructure_id: str) -> None:
@@ -397,7 +456,50 @@ class Prefect3:
     def crash(self, flow_run_id: str, message: str) -> None:
         """Tell the run that its infrastructure failed. A finished run keeps its state."""
         self._set_state(flow_run_id, {"type": "CRASHED", "name": "Crashed", "message": message})
-        self._api.post("/logs/", [self._line(flow_run_id, message, ERROR)])
+        self._log([self._line(flow_run_id, message, ERROR)])
+
+    def relaunch(
+        self, flow_run_id: str, state: RunState, claim: str, *, due: datetime, message: str
+    ) -> None:
+        """Schedule a run again whose task was lost; see Orchestrator."""
+        change: dict[str, Any] = {"infrastructure_pid": None}
+        if state.retries_in_process:  # or no poll would be told of it
+            policy = self.flow_run(flow_run_id)["empirical_policy"]
+            change["empirical_policy"] = {**policy, "retry_type": "reschedule"}
+        self._api.send("PATCH", f"/flow_runs/{flow_run_id}", change)
+        details = {"transition_id": relaunch_id(claim), "scheduled_time": due.isoformat()}
+        self._set_state(
+            flow_run_id,
+            {
+                "type": "SCHEDULED",
+                "name": "AwaitingRetry",
+                "message": message,
+                "state_details": details,
+            },
+        )
+        self._log([self._line(flow_run_id, message, WARNING)])
+
+    def forward(self, flow_run_id: str, lines: Sequence[str]) -> None:
+        """Write what a run's container said into the run's log, for what it is worth."""
+        self._log([self._line(flow_run_id, line, INFO) for line in lines])
+
+    def emit(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Record events, each once by its id; a server that knows none is left alone."""
+        if not events or not self._knows_events:
+            return
+        try:
+            self._api.post("/events", events)
+        except ApiError as error:
+            if error.status not in (404, 405):
+                raise
+            self._knows_events = False
+
+    def _log(self, lines: list[dict[str, Any]]) -> None:
+        """Write lines that tell no more than the run's state, or that nothing depends on."""
+        try:
+            self._api.send("POST", "/logs/", lines, retries=HASTY)
+        except (ApiError, CredentialsRefused) as error:
+            logger.warning("log lines are lost", error=str(error))
 
     def cancelled(self, flow_run_id: str, message: str) -> None:
         """Complete the cancellation of a run whose task is gone."""
@@ -426,9 +528,29 @@ def _run_state(run: Mapping[str, Any]) -> RunState:
     state = run["state"] or {}
     details = state.get("state_details") or {}
     scheduled = details.get("scheduled_time") or run.get("next_scheduled_start_time")
+    policy = run.get("empirical_policy") or {}
     return RunState(
         type=state.get("type", ""),
         scheduled_time=parse_time(scheduled) if scheduled else None,
         claim_id=details.get("transition_id"),
         infrastructure_id=run.get("infrastructure_pid"),
+        since=parse_time(state["timestamp"]) if state.get("timestamp") else None,
+        has_run=bool(run.get("start_time")),
+        retries_in_process=policy.get("retry_type") == "in_process",
     )
+
+
+def _history(flow_run_id: str, states: Iterable[Mapping[str, Any]], claimant: str) -> History:
+    """Read the states of a run, the earliest first."""
+    claim, ours, relaunches = None, False, 0
+    for state in states:
+        details = state.get("state_details") or {}
+        if state["type"] == "PENDING" and details.get("transition_id"):
+            claim, due = details["transition_id"], details.get("scheduled_time")
+            expected = claim_id(flow_run_id, parse_time(due), claimant) if due else None
+            ours = claim == expected
+        elif state["type"] == "SCHEDULED" and claim:
+            relaunches += details.get("transition_id") == relaunch_id(claim)
+        elif state["type"] in FINISHED:
+            relaunches = 0
+    return History(claim_id=claim, ours=ours, relaunches=relaunches)

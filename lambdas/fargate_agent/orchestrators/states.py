@@ -34,6 +34,15 @@ class RunState:
     infrastructure_id: str | None
     hands_over: bool = False
     """Its container starts another, which runs the flow, and ends before the run is Running."""
+    since: datetime | None = None
+    """When the run came into this state, where that was asked."""
+    has_run: bool = False
+    """The flow ran before, or runs now."""
+    retries_in_process: bool = False
+    """Its retries are made in the container it has: while Scheduled for one, it has that still."""
+    can_start_over: bool = True
+    """Another container may take the run up. One that comes upon a task run of Prefect 1 that is
+    Running waits for that for ever."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """The run as it was read, where reading it is what tells how to launch it."""
 
@@ -42,3 +51,28 @@ class RunState:
         if self.type == "SCHEDULED":
             return self.scheduled_time == run.scheduled_time
         return self.type == "PENDING" and self.claim_id == run.claim_id
+
+    def abandons(self, run: FlowRun) -> bool:
+        """Tell whether nobody wants the task of ``run``'s launch any more: it is to be stopped."""
+        match self.type:
+            case "CANCELLING" | "CANCELLED" | "DELETED":
+                return True
+            case "SCHEDULED":
+                return not self.retries_in_process and self.scheduled_time != run.scheduled_time
+            case "PENDING":
+                return self.claim_id not in (None, run.claim_id)
+            case "PAUSED":
+                return not self.has_run
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What a run's earlier states tell of its launches."""
+
+    claim_id: str | None
+    """Under which it was claimed last, by whomever."""
+    ours: bool
+    """That was by this agent."""
+    relaunches: int
+    """How often it was scheduled again because its task was lost, since it last had an end."""

@@ -1,0 +1,118 @@
+"""The healing pass: what an outage or a lost event left, found by comparing Prefect with ECS."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fargate_agent.conclusion import Conclusions
+from fargate_agent.observability import logger
+from fargate_agent.orchestrators.states import RunState
+from fargate_agent.running_tasks import RunningTasks, parsed
+from fargate_agent.runs import FlowRun
+
+PATIENCE_SECONDS = 600
+"""A run without a task is left alone for so long: its launch may be under way, or the event of its
+task's end. Its message is tried again for hours, should ECS be down: another one does no harm."""
+
+MOST_SEARCHES = 50
+"""So many runs that tell no task are looked for in one pass; ECS's list calls are limited to 20 a
+second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """One pass over the runs that should have a task.
+
+    Parameters
+    ----------
+    enqueue
+        Sends the messages of runs again.
+    """
+
+    conclusions: Conclusions
+    tasks: RunningTasks
+    enqueue: Callable[[Iterable[FlowRun]], None]
+    now: Callable[[], datetime]
+
+    def reconcile(self) -> dict[str, int]:
+        """Compare, and mend what differs; return what was found, by what was done about it.
+
+        It may be run at any time, twice, and beside the other functions: what it would mend is
+        read once more just before, and every step is one that those functions take too.
+        """
+        found: dict[str, int] = defaultdict(int)
+        for page in self.conclusions.prefect.active_runs(["PENDING", "RUNNING"]):
+            runs = {id: state for id, state in page.items() if self._is_settled(state)}
+            found["checked"] += len(runs)
+            without = self._check_tasks(runs, found)
+            for run_id in random.sample(without, min(len(without), MOST_SEARCHES)):
+                self._search(run_id, runs[run_id], found)
+        return dict(found)
+
+    def _is_settled(self, state: RunState) -> bool:
+        return state.since is None or self._age(state) >= PATIENCE_SECONDS
+
+    def _age(self, state: RunState) -> float:
+        return (self.now() - state.since).total_seconds() if state.since else PATIENCE_SECONDS
+
+    def _check_tasks(self, runs: Mapping[str, RunState], found: dict[str, int]) -> list[str]:
+        """Conclude the runs whose tasks have stopped; return those of which no task is known.
+
+        What a Pending run tells of a task may be left from an earlier launch.
+        """
+        by_cluster: dict[str, dict[str, str]] = defaultdict(dict)
+        without = []
+        for run_id, state in runs.items():
+            cluster, arn = parsed(state.infrastructure_id) or ("", "")
+            if cluster in self.tasks.clusters:
+                by_cluster[cluster][arn] = run_id
+            elif not cluster:
+                without.append(run_id)
+        for cluster, run_of in by_cluster.items():
+            described = {task["taskArn"]: task for task in self.tasks.describe(cluster, run_of)}
+            for arn, run_id in run_of.items():
+                detail = described.get(arn)
+                stopped = detail is not None and detail["lastStatus"] == "STOPPED"
+                if detail is None or (stopped and not self._conclude(run_id, detail, found)):
+                    without.append(run_id)
+        return without
+
+    def _search(self, run_id: str, state: RunState, found: dict[str, int]) -> None:
+        """Find the task of a run that names none; launch again what was never launched."""
+        prefect = self.conclusions.prefect
+        if self.tasks.of_run(run_id):
+            return
+        stopped = self.tasks.of_run(run_id, stopped=True)
+        for detail in stopped:
+            if detail["lastStatus"] != "STOPPED" or self._conclude(run_id, detail, found):
+                return
+        if state.type == "PENDING":
+            self._launch_again(run_id, found)
+        elif not prefect.runs_outlive_containers and prefect.history(run_id).ours:
+            _, arn = parsed(state.infrastructure_id) or ("", "that it was started in")
+            self._conclude(run_id, _gone(arn), found)
+
+    def _launch_again(self, run_id: str, found: dict[str, int]) -> None:
+        claimed = self.conclusions.prefect.claimed([run_id])
+        if claimed:
+            self.enqueue(claimed)
+            found["enqueued"] += 1
+            logger.warning("enqueued again", flow_run_id=run_id, claim_id=claimed[0].claim_id)
+
+    def _conclude(
+        self, run_id: str, detail: Mapping[str, Any], found: dict[str, int]
+    ) -> str | None:
+        outcome = self.conclusions.conclude({**detail, "startedBy": run_id})
+        if outcome:
+            found[outcome] += 1
+        return outcome
+
+
+def _gone(arn: str) -> dict[str, Any]:
+    reason = "ECS does not know it any more"
+    return {"taskArn": arn, "lastStatus": "STOPPED", "stoppedReason": reason, "containers": []}
