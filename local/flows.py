@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
-from prefect import flow
+from prefect import flow, runtime
 
 
 @flow(log_prints=True)
@@ -30,6 +31,13 @@ def uses_the_pool() -> None:
 def fails_on_purpose() -> None:
     """A flow that fails: its run ends Failed, and nobody starts it again."""
     raise ValueError("on purpose")
+
+
+@flow
+def waits_once() -> None:
+    """A flow that would wait for long when it is run first, and ends at once when run again."""
+    if runtime.flow_run.run_count == 1:
+        time.sleep(600)
 
 
 @flow

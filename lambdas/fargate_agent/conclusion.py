@@ -93,7 +93,7 @@ class Conclusions:
     def _end(
         self, run_id: str, state: RunState, history: History, detail: Detail
     ) -> tuple[str, str]:
-        verdict, claim = diagnose(detail), told(detail, CLAIM_ENV)
+        verdict, claim = diagnose(detail), told(detail, CLAIM_ENV) or history.claim_id
         if state.type == "PENDING":  # the flow itself never said a word
             self.prefect.forward(run_id, self.last_words(detail))
         if claim and self._is_worth_another(verdict, state, history):

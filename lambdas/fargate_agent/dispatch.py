@@ -103,10 +103,11 @@ class Deliveries:
 
     def _doubtful(self, run: FlowRun, record: SQSRecord) -> bool:
         sent = int(record.attributes.sent_timestamp or 0) / 1000
+        received = int(record.attributes.approximate_first_receive_timestamp or 0) / 1000
         return (
             self.launcher.orchestrator.reads_every_run
             or receives(record) > 1
-            or self.now().timestamp() - sent > DOUBTFUL_AGE_SECONDS
+            or received - sent > DOUBTFUL_AGE_SECONDS  # by one clock, that of the queue
             or sent - run.scheduled_time.timestamp() > DEDUPE_SECONDS
             or self.poll_interval_seconds > DEDUPE_SECONDS
         )

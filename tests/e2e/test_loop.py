@@ -7,7 +7,7 @@ Secrets Manager to the functions, and by ECS into the containers.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -126,3 +126,68 @@ def test_the_secret_is_in_no_message_log_or_task(loop: Loop, runs: dict[str, Row
         for task in loop.tasks()
     ]
     assert "canary-password" not in str([written, definitions, loop.tasks()])
+
+
+@pytest.fixture(scope="module")
+def ended_by_others(loop: Loop, runs: dict[str, Row]) -> dict[str, str]:
+    """Interrupt one run's task, and cancel another run before its flow starts; return their ids."""
+    deployment = loop.deploy_flows("waits_once")["waits-once"]
+    ids = {
+        name: loop.schedule(deployment, datetime.now(UTC)) for name in ("interrupted", "cancelled")
+    }
+    _wait_until(loop, ids["cancelled"], lambda row: row.launched is not None)
+    state = {"type": "CANCELLING", "name": "Cancelling"}
+    loop.api.post(f"/flow_runs/{ids['cancelled']}/set_state", {"state": state})
+    loop.cloud.invoke(loop.outputs["PollFunction"], {})  # as the schedule does, within the minute
+    _wait_until(loop, ids["interrupted"], lambda row: row.state == "RUNNING")
+    (task,) = [task for task in loop.tasks() if task["startedBy"] == ids["interrupted"]]
+    # With these words ECS tells of an interruption.
+    reason = "Your Spot Task was interrupted."
+    loop.cloud.client("ecs").stop_task(
+        cluster=loop.outputs["Cluster"], task=task["taskArn"], reason=reason
+    )
+    for id in ids.values():
+        _wait_until(loop, id, lambda row: row.ended)
+    return ids
+
+
+def _wait_until(loop: Loop, id: str, holds: Callable[[Row], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds(loop.rows([id])[0]):
+        assert time.monotonic() < deadline, loop.rows([id])
+        time.sleep(0.2)
+
+
+def test_an_interrupted_run_is_launched_again_and_completes(
+    loop: Loop, ended_by_others: dict[str, str]
+) -> None:
+    run = ended_by_others["interrupted"]
+    states = loop.api.get(f"/flow_run_states/?flow_run_id={run}")
+    assert [state["name"] for state in states] == [
+        *("Scheduled", "Pending", "Running"),
+        *("AwaitingRetry", "Pending", "Running", "Completed"),
+    ]
+    assert len([task for task in loop.tasks() if task["startedBy"] == run]) == 2
+
+
+def test_a_run_cancelled_before_its_flow_starts_has_its_task_stopped(
+    loop: Loop, ended_by_others: dict[str, str]
+) -> None:
+    run = ended_by_others["cancelled"]
+    states = loop.api.get(f"/flow_run_states/?flow_run_id={run}")
+    names = [state["name"] for state in states]
+    assert names == ["Scheduled", "Pending", "Cancelling", "Cancelled"]
+    (task,) = [task for task in loop.tasks() if task["startedBy"] == run]
+    assert task["stoppedReason"] == "The flow run was cancelled in Prefect."
+
+
+def test_every_change_of_a_task_is_an_event_of_prefects(loop: Loop, runs: dict[str, Row]) -> None:
+    asked = {"filter": {"event": {"prefix": ["prefect.ecs.task."]}}, "limit": 50}
+    found = loop.api.post("/events/filter", asked)["events"]
+    of_hello = {
+        event["event"].rpartition(".")[2]
+        for event in found
+        for related in event["related"]
+        if related["prefect.resource.id"] == f"prefect.flow-run.{runs['hello'].id}"
+    }
+    assert of_hello >= {"provisioning", "running", "stopped"}
