@@ -131,8 +131,10 @@ class Launcher:
         return [detail for detail in found if told(detail, CLAIM_ENV) == run.claim_id]
 
     def _abandoned(self, run: FlowRun, state: RunState) -> bool:
-        # In Prefect 1 several claims of one run may be Pending, for each of its tasks' retries.
-        several = state.type == "PENDING" and self.orchestrator.runs_outlive_containers
+        # A run of Prefect 1 may wait for one container while it still runs in another, which waits
+        # for a retry itself.
+        goes_on = state.type == "PENDING" or (state.type == "SCHEDULED" and state.has_run)
+        several = goes_on and self.orchestrator.runs_outlive_containers
         return state.abandons(run) and not several
 
     def _stop(self, run: FlowRun, state: RunState) -> None:

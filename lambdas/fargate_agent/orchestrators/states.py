@@ -55,8 +55,10 @@ class RunState:
     def abandons(self, run: FlowRun) -> bool:
         """Tell whether nobody wants the task of ``run``'s launch any more: it is to be stopped."""
         match self.type:
-            case "CANCELLING" | "CANCELLED" | "DELETED":
+            case "CANCELLED" | "DELETED":
                 return True
+            case "CANCELLING":
+                return not self.has_run  # a flow that runs is given the time to end itself
             case "SCHEDULED":
                 return not self.retries_in_process and self.scheduled_time != run.scheduled_time
             case "PENDING":
