@@ -14,6 +14,7 @@ from typing import Any
 from fargate_agent.diagnosis import TAKEN_AWAY, Verdict, diagnose
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Orchestrator
+from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.orchestrators.states import History, RunState
 from fargate_agent.running_tasks import RunningTasks
 from fargate_agent.runs import CLAIM_ENV, TASK_ENVIRONMENT_CONTAINER
@@ -41,7 +42,7 @@ class Conclusions:
     last_words: Callable[[Detail], Sequence[str]] = lambda _: ()
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
-    def conclude(self, detail: Detail) -> str | None:
+    def conclude(self, detail: Detail, reads: Reads | None = None) -> str | None:
         """Crash, cancel or relaunch the run of a stopped task, unless it has an end of its own.
 
         It may be told twice, in any order and by several functions: the run's state is read first.
@@ -50,14 +51,18 @@ class Conclusions:
         ----------
         detail
             ECS's description of a task whose ``lastStatus`` is STOPPED.
+        reads
+            Reads the runs of a batch; by default each is read for itself.
 
         Returns
         -------
         "crashed", "cancelled" or "relaunched"; None where the run is left as it is.
         """
         run_id = flow_run_id(detail)
-        state = self.prefect.run_states([run_id]).get(run_id) if run_id else None
-        if run_id is None or state is None or not _may_wait_for_a_task(state):
+        if run_id is None:
+            return None
+        state = (reads or Reads(self.prefect, [])).state(run_id)
+        if not _may_wait_for_a_task(state):
             return None
         history = self.prefect.history(run_id)
         if not self._concerns(state, history, detail) or self._goes_on(run_id, state, detail):

@@ -17,8 +17,9 @@ from aws_lambda_powertools.utilities.batch import process_partial_response
 from fargate_agent import clients, settings
 from fargate_agent.batches import MessageGroups, back_off, hide, receives
 from fargate_agent.errors import DeploymentDeleted, NoSlot, NotDueYet, PermanentError
-from fargate_agent.launcher import Launcher, Reads
+from fargate_agent.launcher import Launcher
 from fargate_agent.observability import logger
+from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.runs import FlowRun
 from fargate_agent.tasks import classify
 

@@ -6,9 +6,6 @@ is the claim's id.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +19,7 @@ from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.prefect1 import Prefect1
 from fargate_agent.orchestrators.prefect3 import Prefect3
+from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.profiles import Profile
 from fargate_agent.profiles.prefect1 import Prefect1Profile
@@ -86,7 +84,7 @@ class Launcher:
         NoSlot
             A concurrency limit is full, and this very claim is to be made again later.
         """
-        state = known.state(run) if known else None
+        state = known.state(run.id) if known else None
         if state is not None and not state.awaits(run):
             logger.info("nothing to launch", flow_run_id=run.id, state=state.type)
             if self._abandoned(run, state):
@@ -157,7 +155,7 @@ class Launcher:
         try:
             reads = Reads(self.orchestrator, [run.id for run in launched])
             for run in launched:
-                state = reads.state(run)
+                state = reads.state(run.id)
                 if self._abandoned(run, state):
                     self._stop(run, state)
         except Exception as error:
@@ -232,46 +230,3 @@ def _told(launch: Launch, revision: Revision, source: str | None) -> str:
     name = f", as {launch.name!r}" if launch.name else ""
     origin = f", kwargs from {source}" if source else ""
     return f"with task definition {revision.name} ({revision.how}{sizes}){name}{origin}."
-
-
-class Reads:
-    """Reads the doubtful runs of one batch, all in one call, as their launches come due.
-
-    Parameters
-    ----------
-    ids
-        The runs of the batch.
-    fresh_seconds
-        An answer older than this is read again.
-    """
-
-    def __init__(
-        self, prefect: Orchestrator, ids: Iterable[str], *, fresh_seconds: float = 0.5
-    ) -> None:
-        self._prefect = prefect
-        self._ids = set(ids)
-        self._fresh_seconds = fresh_seconds
-        self._lock = threading.Lock()
-        self._read_at = float("-inf")
-        self._states: dict[str, RunState] = {}
-        self._error: Exception | None = None
-
-    def state(self, run: FlowRun) -> RunState:
-        """Return what Prefect says of a run now; of a deleted one, that it has no state."""
-        with self._lock:
-            if time.monotonic() - self._read_at > self._fresh_seconds:
-                self._read(run)
-            if self._error:
-                raise self._error
-            return self._states.get(run.id) or RunState(
-                type="DELETED", scheduled_time=None, claim_id=None, infrastructure_id=None
-            )
-
-    def _read(self, run: FlowRun) -> None:
-        # The error is kept as an answer is: a server that hangs holds up one thread, not each.
-        self._states, self._error = {}, None
-        try:
-            self._states = self._prefect.run_states(self._ids | {run.id})
-        except Exception as error:
-            self._error = error
-        self._read_at = time.monotonic()

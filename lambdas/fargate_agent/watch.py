@@ -22,6 +22,7 @@ from fargate_agent.conclusion import Conclusions
 from fargate_agent.container_logs import ContainerLogs
 from fargate_agent.deregistration import deregister
 from fargate_agent.observability import logger
+from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.running_tasks import RunningTasks
 from fargate_agent.task_details import Detail, flow_run_id
 from fargate_agent.task_events import prefect_event
@@ -48,21 +49,21 @@ class Watcher:
     _events: list[dict[str, Any]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def receive(self, record: SQSRecord) -> None:
+    def receive(self, record: SQSRecord, reads: Reads) -> None:
         """Handle the message of one event; returning acknowledges it, after :meth:`emit`."""
         try:
-            self._handle(json.loads(record.body))
+            self._handle(json.loads(record.body), reads)
         except Exception as error:
             logger.warning("will try again", message_id=record.message_id, error=str(error))
             back_off(self.sqs, self.queue_url, record)
             raise
 
-    def _handle(self, event: dict[str, Any]) -> None:
+    def _handle(self, event: dict[str, Any], reads: Reads) -> None:
         detail = event["detail"]
         if flow_run_id(detail) is None:
             return
         if detail["lastStatus"] == "STOPPED":
-            self.conclusions.conclude(detail)
+            self.conclusions.conclude(detail, reads)
             deregister(self.ecs, detail)
         if not self.conclusions.prefect.runs_outlive_containers:
             told = prefect_event(event, self._tags_of(detail))
@@ -113,11 +114,24 @@ def _watcher() -> Watcher:
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Receive a batch from ``task-events``; return the messages that must come back."""
     watcher = _watcher()
+    ids = [_run_of_a_stopped_task(record["body"]) for record in event["Records"]]
+    reads = Reads(watcher.conclusions.prefect, filter(None, ids))
     answer = process_partial_response(
-        event=event, record_handler=watcher.receive, processor=MessageGroups(), context=context
+        event=event,
+        record_handler=lambda record: watcher.receive(record, reads),
+        processor=MessageGroups(),
+        context=context,
     )
     watcher.emit()  # where it fails all comes back: what is told twice is known by its id
     return answer
+
+
+def _run_of_a_stopped_task(body: str) -> str | None:
+    try:
+        detail = json.loads(body)["detail"]
+        return flow_run_id(detail) if detail["lastStatus"] == "STOPPED" else None
+    except (ValueError, KeyError, TypeError):  # which is told when the message is handled
+        return None
 
 
 clients.made_at_start(_watcher)

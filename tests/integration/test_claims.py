@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from fargate_agent import launcher
 from fargate_agent.dispatch import _deliveries
 from fargate_agent.orchestrators.prefect3 import Prefect3
+from fargate_agent.orchestrators.reads import Reads
 from tests.support.functions import older, redelivered
 from tests.support.world import World
 
@@ -43,7 +44,7 @@ def test_two_dispatches_of_one_message_at_once_start_one_task(world: World) -> N
     _, run, records = enqueued(world)
     with world.inside("dispatch"):
         deliveries = _deliveries()
-        reads = launcher.Reads(deliveries.launcher.orchestrator, [run])
+        reads = Reads(deliveries.launcher.orchestrator, [run])
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(lambda _: deliveries.deliver(SQSRecord(records[0]), reads), range(8)))
 

@@ -21,8 +21,9 @@ from moto.ecs.models import ecs_backends
 from moto.resourcegroupstaggingapi.models import ResourceGroupsTaggingAPIBackend
 
 from fargate_agent import dispatch, settings
-from fargate_agent.launcher import Launcher, Reads
+from fargate_agent.launcher import Launcher
 from fargate_agent.orchestrators.prefect1 import Prefect1
+from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.profiles.flow_run import WHOLE_FLOW_ID_TAG
 from fargate_agent.task_definitions import FLOW_ID_TAG, FLOW_VERSION_TAG
 from infra.config import AgentConfig, ConfigError, load

@@ -8,8 +8,9 @@ from functools import partial
 
 import pytest
 
-from fargate_agent import dispatch, launcher
+from fargate_agent import dispatch
 from fargate_agent.orchestrators.prefect1_states import RETRY_GRACE
+from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.runs import FlowRun, claim_id
 from tests.integration.conftest import TOKEN
 from tests.support.prefect1_server import Prefect1Server
@@ -250,7 +251,7 @@ def test_a_batch_of_ten_runs_is_read_in_one_call(
     world1: World1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However long this machine takes to come to the last of them.
-    monkeypatch.setattr(dispatch, "Reads", partial(launcher.Reads, fresh_seconds=60))
+    monkeypatch.setattr(dispatch, "Reads", partial(Reads, fresh_seconds=60))
     flow = world1.flow()
     runs = {world1.schedule(flow) for _ in range(10)}
     world1.poll()

@@ -11,7 +11,7 @@ import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from fargate_agent import dispatch
-from fargate_agent.launcher import Reads
+from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.runs import FlowRun
 from tests.support.world import World
 

@@ -25,8 +25,9 @@ from moto import mock_aws
 from fargate_agent import clients, settings
 from fargate_agent.dispatch import Deliveries
 from fargate_agent.errors import PermanentError
-from fargate_agent.launcher import Launcher, Reads
+from fargate_agent.launcher import Launcher
 from fargate_agent.orchestrators.http import JsonClient
+from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.runs import FlowRun
 from fargate_agent.tasks import TaskNotStarted
 from infra.config import ConfigError, load, runtime_settings

@@ -17,8 +17,9 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from fargate_agent import clients, settings
 from fargate_agent.dispatch import Deliveries
-from fargate_agent.launcher import Launcher, Reads
+from fargate_agent.launcher import Launcher
 from fargate_agent.orchestrators.http import JsonClient
+from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.poll import Poller
 from fargate_agent.settings import Settings
 from fargate_agent.task_definitions import TaskDefinitions
