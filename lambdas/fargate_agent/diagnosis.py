@@ -52,7 +52,9 @@ _REMEDIES = {
         "Check that the execution role may read the secrets and write the log group, and that the "
         "task's subnets reach those services."
     ),
-    Cause.START: "Check the container's command and the image's platform.",
+    Cause.START: (
+        "Check the container's command, the image's platform, and that ECS may assume the roles."
+    ),
     Cause.EXIT: "Read the container's log for what it said last.",
     Cause.SIDECAR: (
         'Read that container\'s log, or let it be "essential": false where the flow can do '
@@ -66,15 +68,18 @@ _REMEDIES = {
 }
 
 _LATER = (
-    *("timeout", "timed out", "deadline exceeded", "connection reset", "toomanyrequests"),
-    *("too many requests", "tls handshake", "unexpected eof", "request canceled", "503"),
+    *("i/o timeout", "client.timeout", "timeout exceeded", "timeout awaiting", "timed out"),
+    *("net/http: timeout", "tls handshake timeout", "deadline exceeded", "connection reset"),
+    *("toomanyrequests", "too many requests", "unexpected eof", "request canceled"),
+    *("503 service unavailable", "status code 503", "service unavailable"),
 )
 """In what is told of an image these words tell of something that passes."""
 
 _FOR_GOOD = (
-    *("accessdenied", "not authorized", "resourcenotfound", "does not exist", "no such file"),
-    *("validationexception", "executable file not found", "exec format", "invalid"),
-    *("permission denied", "decryptionfailure", "did not contain", "log group"),
+    *("accessdenied", "access denied", "permission denied", "not authorized"),
+    *("unable to assume the role", "decryptionfailure", "resourcenotfound", "nosuch"),
+    *("does not exist", "no such file", "executable file not found", "exec format"),
+    *("no command specified", "did not contain", "validationexception", "invalid"),
 )
 """In what is told of a start these words tell of something that stays."""
 
@@ -165,13 +170,16 @@ _NETWORK = ("network interface", "unexpected ec2 error")
 
 _SIGNS: tuple[_Sign, ...] = (
     (Cause.SPOT, "SpotInterruption", ("spot task was interrupted", "spot interruption"), _always),
-    (Cause.HOST, "TerminationNotice", ("host ec2", "infrastructure maintenance"), _always),
+    (Cause.HOST, "TerminationNotice", ("host ec2", "underlying infrastructure"), _always),
+    (Cause.HOST, "InfrastructureHealth", ("container instance deregistration",), _always),
     (Cause.USER, "UserInitiated", ("task stopped by user",), _never),
     (Cause.MEMORY, "", ("outofmemory", "out of memory"), _never),
     (Cause.IMAGE, "", ("cannotpull",), _if_it_passes),
     (Cause.CAPACITY, "", ("capacity is unavailable", "insufficient capacity"), _always),
+    # A command that is not there is told as a failed start and a failed initialization at once.
+    (Cause.START, "", ("cannotstart", "cannotcreate"), _unless_it_stays),
     (Cause.RESOURCES, "", ("resourceinitialization", *_NETWORK), _unless_it_stays),
-    (Cause.START, "TaskFailedToStart", ("cannotstart", "cannotcreate"), _unless_it_stays),
+    (Cause.START, "TaskFailedToStart", (), _unless_it_stays),
 )
 """In this order: the stop code or the words of its reasons that tell each cause, and whether it
 passes."""

@@ -24,7 +24,8 @@ from fargate_agent.deregistration import deregister
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.running_tasks import RunningTasks
-from fargate_agent.task_details import Detail, flow_run_id
+from fargate_agent.runs import CLAIM_ENV
+from fargate_agent.task_details import Detail, flow_run_id, told
 from fargate_agent.task_events import prefect_event
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Watcher:
         self.conclusions.prefect.emit(events)
 
     def _tags_of(self, detail: Detail) -> Mapping[str, str]:
-        """Return a task's tags; where ECS does not tell them, what is known without it."""
+        """Return a task's tags; where ECS has none, as of one that was stopped, its run alone."""
         arn = detail["taskArn"]
         if arn not in self._tags:
             found = self._read_tags(detail)
@@ -88,13 +89,14 @@ class Watcher:
         return self._tags[arn]
 
     def _read_tags(self, detail: Detail) -> Mapping[str, str]:
+        by_itself = {"prefect.io/flow-run-id": str(flow_run_id(detail))}
         try:
             described = self.conclusions.tasks.describe(detail["clusterArn"], [detail["taskArn"]])
-            for task in described:
-                return {tag["key"]: tag["value"] for tag in task.get("tags", [])}
+            tags = {tag["key"]: tag["value"] for task in described for tag in task.get("tags", [])}
         except (ClientError, BotoCoreError) as error:
             logger.warning("no tags", task_arn=detail["taskArn"], error=str(error))
-        return {"prefect.io/flow-run-id": str(flow_run_id(detail))}
+            return by_itself
+        return {**by_itself, **tags} if told(detail, CLAIM_ENV) else tags
 
 
 @cache
