@@ -20,8 +20,13 @@ from fargate_agent.running_tasks import RunningTasks
 from fargate_agent.runs import CLAIM_ENV, TASK_ENVIRONMENT_CONTAINER
 from fargate_agent.task_details import Detail, ended_well, flow_run_id, told
 
-RELAUNCH_SECONDS = 30
-"""The first relaunch is at once; each further one waits so much longer."""
+SOON_SECONDS, LATER_SECONDS = 10, 30
+"""The first relaunch is due so soon: not at once, for a second conclusion of the same end must find
+the run scheduled still. Each further one waits so much longer."""
+
+
+class MovedOn(Exception):
+    """The run's state changed while a task's end was looked into: to be looked into again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +72,21 @@ class Conclusions:
         history = self.prefect.history(run_id)
         if not self._concerns(state, history, detail) or self._goes_on(run_id, state, detail):
             return None
-        if state.type == "CANCELLING":
-            outcome, message = "cancelled", f"The ECS task {detail['taskArn']} has stopped."
-            self.prefect.cancelled(run_id, message)
-        else:
-            outcome, message = self._end(run_id, state, history, detail)
+        verdict = diagnose(detail)
+        # The flow itself never said a word where its run is Pending still.
+        words = self.last_words(detail) if state.type == "PENDING" else ()
+        self._confirm(run_id, state)
+        outcome, message = self._end(run_id, state, history, verdict, detail)
+        if outcome != "cancelled":
+            self.prefect.forward(run_id, words)
         logger.warning(outcome, flow_run_id=run_id, task_arn=detail["taskArn"], reason=message)
         return outcome
+
+    def _confirm(self, run_id: str, state: RunState) -> None:
+        """Read the run once more, for Prefect takes no proposal that names the state it is for."""
+        now = Reads(self.prefect, []).state(run_id)
+        if (now.type, now.claim_id, now.since) != (state.type, state.claim_id, state.since):
+            raise MovedOn(f"flow run {run_id} was {state.type} and is {now.type}")
 
     def _concerns(self, state: RunState, history: History, detail: Detail) -> bool:
         """Tell whether the run still waits for this very task, and not for another launch's."""
@@ -96,14 +109,17 @@ class Conclusions:
         return state.hands_over and ended_well(detail) and not _ran_the_environment(detail)
 
     def _end(
-        self, run_id: str, state: RunState, history: History, detail: Detail
+        self, run_id: str, state: RunState, history: History, verdict: Verdict, detail: Detail
     ) -> tuple[str, str]:
-        verdict, claim = diagnose(detail), told(detail, CLAIM_ENV) or history.claim_id
-        if state.type == "PENDING":  # the flow itself never said a word
-            self.prefect.forward(run_id, self.last_words(detail))
+        if state.type == "CANCELLING":
+            message = f"The ECS task {detail['taskArn']} has stopped."
+            self.prefect.cancelled(run_id, message)
+            return "cancelled", message
+        claim = told(detail, CLAIM_ENV) or history.claim_id
         if claim and self._is_worth_another(verdict, state, history):
             attempt = history.relaunches + 1
-            due = self.now() + timedelta(seconds=RELAUNCH_SECONDS * history.relaunches)
+            wait = SOON_SECONDS + LATER_SECONDS * history.relaunches
+            due = self.now() + timedelta(seconds=wait)
             message = f"{verdict.text} Relaunch {attempt} of {self.relaunch_attempts}."
             self.prefect.relaunch(run_id, state, claim, due=due, message=message)
             return "relaunched", message
@@ -122,7 +138,7 @@ class Conclusions:
 
 def _may_wait_for_a_task(state: RunState) -> bool:
     if state.type == "SCHEDULED":
-        return state.retries_in_process
+        return state.waits_in_process
     return state.type in ("PENDING", "RUNNING", "CANCELLING")
 
 

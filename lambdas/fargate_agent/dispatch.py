@@ -74,9 +74,13 @@ class Deliveries:
             logger.exception("poison message", message_id=record.message_id)
             self._back_off(record)
             raise
-        self._wait_until_due(run, record)
         try:
+            if run.launched_before:
+                self.launcher.clear_the_way(run, reads.state(run.id))
+            self._wait_until_due(run, record)
             self.launcher.launch(run, known=reads if self._doubtful(run, record) else None)
+        except NotDueYet:
+            raise
         except NoSlot:
             self._await_slot(run, record)
         except Exception as error:

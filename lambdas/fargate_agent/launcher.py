@@ -6,9 +6,11 @@ is the claim's id.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from fargate_agent import clients
 from fargate_agent.accounts import Account, Accounts
@@ -70,6 +72,16 @@ class Launcher:
         definitions = TaskDefinitions(own.ecs, own.definitions.tagging)
         return rehearse(own.ecs, definitions, self.profile.defaults(), self.profile.place)
 
+    def clear_the_way(self, run: FlowRun, state: RunState) -> None:
+        """Stop tasks of a run's earlier launches that wait for the time of this one.
+
+        A container whose run was moved while it started waits till then, and would run it too.
+        """
+        if state.type == "SCHEDULED" and state.awaits(run):
+            for detail in self.tasks.of_run(run.id):
+                if told(detail, CLAIM_ENV) not in (None, run.claim_id):
+                    self._stop_task(run, detail, "The flow run was scheduled anew.")
+
     def launch(self, run: FlowRun, *, known: Reads | None) -> None:
         """Start the run's one task, or find that there is nothing to start.
 
@@ -84,7 +96,7 @@ class Launcher:
         NoSlot
             A concurrency limit is full, and this very claim is to be made again later.
         """
-        state = known.state(run.id) if known else None
+        state = self._state(run, known) if known else None
         if state is not None and not state.awaits(run):
             logger.info("nothing to launch", flow_run_id=run.id, state=state.type)
             if self._abandoned(run, state):
@@ -107,6 +119,16 @@ class Launcher:
         details = _told(launch, revision, source) if self.send_logs else None
         self._report(run, task, details)
 
+    def _state(self, run: FlowRun, known: Reads) -> RunState:
+        """Return what is known of a run; where somebody else made another Pending of it, its claim.
+
+        Prefect's observer of ECS does so, under the name InfrastructurePending.
+        """
+        state = known.state(run.id)
+        if state.type == "PENDING" and state.claim_id is None:
+            return replace(state, claim_id=self.orchestrator.history(run.id).claim_id)
+        return state
+
     def _report(self, run: FlowRun, task: Task, details: str | None) -> None:
         self._launched.append(run)
         self.orchestrator.launched(run, task, details)
@@ -117,7 +139,15 @@ class Launcher:
         What the run asks for may have changed since, to another cluster even, or to something that
         cannot be launched: its client token alone would not find that task then.
         """
-        for detail in self._tasks_of(run):
+        try:
+            found = self._tasks_of(run)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "AccessDeniedException":
+                raise
+            # A role of [aws] that may not list tasks: the client token must do.
+            logger.warning("tasks are not looked for", flow_run_id=run.id, error=str(error))
+            return False
+        for detail in found:
             task = Task(arn=detail["taskArn"], cluster_arn=detail["clusterArn"])
             logger.info("launched before", flow_run_id=run.id, task_arn=task.arn)
             self._report(run, task, "by an earlier try." if self.send_logs else None)
@@ -137,9 +167,11 @@ class Launcher:
 
     def _stop(self, run: FlowRun, state: RunState) -> None:
         for detail in self._tasks_of(run):
-            reason = f"The flow run is {state.type.capitalize()} in Prefect."
-            self.tasks.stop(detail, reason)
-            logger.warning("stopped", flow_run_id=run.id, task_arn=detail["taskArn"], reason=reason)
+            self._stop_task(run, detail, f"The flow run is {state.type.capitalize()} in Prefect.")
+
+    def _stop_task(self, run: FlowRun, detail: dict[str, Any], reason: str) -> None:
+        self.tasks.stop(detail, reason)
+        logger.warning("stopped", flow_run_id=run.id, task_arn=detail["taskArn"], reason=reason)
 
     def finish(self) -> list[str]:
         """End a batch: stop what nobody wants any more, and tell Prefect what waited until now.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fargate_agent.conclusion import Conclusions
+from fargate_agent.conclusion import Conclusions, MovedOn
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators.states import RunState
 from fargate_agent.running_tasks import RunningTasks, parsed
@@ -107,7 +107,10 @@ class Reconciliation:
     def _conclude(
         self, run_id: str, detail: Mapping[str, Any], found: dict[str, int]
     ) -> str | None:
-        outcome = self.conclusions.conclude({**detail, "startedBy": run_id})
+        try:
+            outcome = self.conclusions.conclude({**detail, "startedBy": run_id})
+        except MovedOn:  # somebody else is at it
+            return "moved on"
         if outcome:
             found[outcome] += 1
         return outcome

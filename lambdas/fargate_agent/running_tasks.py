@@ -68,7 +68,12 @@ class RunningTasks:
         left = list(arns)
         for start in range(0, len(left), MOST_DESCRIBED):
             asked = left[start : start + MOST_DESCRIBED]
-            answer = self._ecs.describe_tasks(cluster=cluster, tasks=asked, include=["TAGS"])
+            try:
+                answer = self._ecs.describe_tasks(cluster=cluster, tasks=asked, include=["TAGS"])
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "ClusterNotFoundException":
+                    return
+                raise
             yield from cast(list[dict[str, Any]], answer["tasks"])
 
     def stop(self, detail: dict[str, Any], reason: str) -> None:

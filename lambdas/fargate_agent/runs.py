@@ -78,6 +78,8 @@ class FlowRun:
     has_job_variables: bool = False
     references: Mapping[str, str] = field(default_factory=dict)
     """When each block and variable that the run's template refers to was last changed."""
+    launched_before: bool = False
+    """An earlier scheduling of the run was launched; that task may live still."""
     worker_id: str | None = None
     """Where the server tells under which id it knows this agent."""
 

@@ -165,7 +165,7 @@ def test_an_interrupted_run_is_launched_again_and_completes(
     states = loop.api.get(f"/flow_run_states/?flow_run_id={run}")
     assert [state["name"] for state in states] == [
         *("Scheduled", "Pending", "Running"),
-        *("AwaitingRetry", "Pending", "Running", "Completed"),
+        *("AwaitingRelaunch", "Pending", "Running", "Completed"),
     ]
     assert len([task for task in loop.tasks() if task["startedBy"] == run]) == 2
 

@@ -360,7 +360,10 @@ class Prefect1:
         self, flow_run_id: str, state: RunState, claim: str, *, due: datetime, message: str
     ) -> None:
         """Schedule a run again whose task was lost; see Orchestrator."""
-        told = f"{message} {RELAUNCHED.format(claim)}"
+        mark = RELAUNCHED.format(claim)
+        if mark in (state.details["serialized_state"].get("message") or ""):
+            return  # it is told already
+        told = f"{message} {mark}"
         scheduled = serialized_state("Scheduled", told, start_time=due.isoformat())
         self._log([self._line(flow_run_id, message, "WARNING")])
         self._change(flow_run_id, scheduled, state.details["version"])

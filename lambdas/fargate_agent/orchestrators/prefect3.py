@@ -78,7 +78,7 @@ class Prefect3:
         self._worker_id: str | None = None
         self._version: tuple[str | None] | None = None
         self._calls = SharedCalls()
-        self._knows_events = True
+        self._takes_events = True
         self._launched: list[str] = []
         self._lines: list[dict[str, Any]] = []
         self.references = References(api)
@@ -176,6 +176,7 @@ class Prefect3:
                     work_queue_id=run["work_queue_id"],
                     has_job_variables=bool(run.get("job_variables")),
                     references={name: versions[name] for name in named[run["id"]] & set(versions)},
+                    launched_before=bool(run.get("infrastructure_pid")),
                     worker_id=self._worker_id,
                 )
             )
@@ -252,15 +253,18 @@ class Prefect3:
 
     def claimed(self, ids: Iterable[str]) -> list[FlowRun]:
         """Return those of the runs that are claimed by this agent, as they were enqueued."""
-        rows = self._list("flow_runs", set(ids))
-        states = {id: _run_state(row) for id, row in rows.items()}
-        due = {
-            id: state.scheduled_time
-            for id, state in states.items()
-            if state.type == "PENDING" and state.scheduled_time
+        pending = {
+            id: row
+            for id, row in self._list("flow_runs", set(ids)).items()
+            if _run_state(row).type == "PENDING"
         }
-        runs = self._described([rows[id] for id in due], due)
-        return [run for run in runs if states[run.id].awaits(run)]
+        histories = {id: self.history(id) for id in pending}
+        due = {
+            id: history.scheduled_time
+            for id, history in histories.items()
+            if history.ours and history.scheduled_time
+        }
+        return self._described([pending[id] for id in due], due)
 
     # -- what dispatch asks
 
@@ -462,22 +466,23 @@ class Prefect3:
         self, flow_run_id: str, state: RunState, claim: str, *, due: datetime, message: str
     ) -> None:
         """Schedule a run again whose task was lost; see Orchestrator."""
-        change: dict[str, Any] = {"infrastructure_pid": None}
+        path = f"/flow_runs/{flow_run_id}"
         if state.retries_in_process:  # or no poll would be told of it
-            policy = self.flow_run(flow_run_id)["empirical_policy"]
-            change["empirical_policy"] = {**policy, "retry_type": "reschedule"}
-        self._api.send("PATCH", f"/flow_runs/{flow_run_id}", change)
+            policy = {**self.flow_run(flow_run_id)["empirical_policy"], "retry_type": "reschedule"}
+            self._api.send("PATCH", path, {"empirical_policy": policy})
         details = {"transition_id": relaunch_id(claim), "scheduled_time": due.isoformat()}
-        self._set_state(
+        answer = self._set_state(
             flow_run_id,
             {
                 "type": "SCHEDULED",
-                "name": "AwaitingRetry",
+                "name": "AwaitingRelaunch",
                 "message": message,
                 "state_details": details,
             },
         )
-        self._log([self._line(flow_run_id, message, WARNING)])
+        if answer["status"] == "ACCEPT":
+            self._api.send("PATCH", path, {"infrastructure_pid": None})
+            self._log([self._line(flow_run_id, message, WARNING)])
 
     def forward(self, flow_run_id: str, lines: Sequence[str]) -> None:
         """Write what a run's container said into the run's log, for what it is worth."""
@@ -485,14 +490,16 @@ class Prefect3:
 
     def emit(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Record events, each once by its id; a server that knows none is left alone."""
-        if not events or not self._knows_events:
+        if not events or not self._takes_events:
             return
         try:
             self._api.post("/events", events)
-        except ApiError as error:
-            if error.status not in (404, 405):
+        except (ApiError, CredentialsRefused) as error:
+            status = getattr(error, "status", 403)
+            if status is None or status >= 500 or status in (401, 408, 429):
                 raise
-            self._knows_events = False
+            logger.warning("no events are taken", error=str(error))
+            self._takes_events = status == 422  # it disliked these only
 
     def _log(self, lines: list[dict[str, Any]]) -> None:
         """Write lines that tell no more than the run's state, or that nothing depends on."""
@@ -532,25 +539,32 @@ def _run_state(run: Mapping[str, Any]) -> RunState:
     return RunState(
         type=state.get("type", ""),
         scheduled_time=parse_time(scheduled) if scheduled else None,
-        claim_id=details.get("transition_id"),
+        claim_id=details.get("transition_id") if _is_claim(state) else None,
         infrastructure_id=run.get("infrastructure_pid"),
         since=parse_time(state["timestamp"]) if state.get("timestamp") else None,
         has_run=bool(run.get("start_time")),
         retries_in_process=policy.get("retry_type") == "in_process",
+        waits_in_process=policy.get("retry_type") == "in_process"
+        and state.get("name") == "AwaitingRetry",
     )
+
+
+def _is_claim(state: Mapping[str, Any]) -> bool:
+    """Tell a claim from what others make of a Pending state, as Prefect's observer of ECS does."""
+    return state.get("type") == "PENDING" and state.get("name") == "Pending"
 
 
 def _history(flow_run_id: str, states: Iterable[Mapping[str, Any]], claimant: str) -> History:
     """Read the states of a run, the earliest first."""
-    claim, ours, relaunches = None, False, 0
+    claim, due, ours, relaunches = None, None, False, 0
     for state in states:
         details = state.get("state_details") or {}
-        if state["type"] == "PENDING" and details.get("transition_id"):
-            claim, due = details["transition_id"], details.get("scheduled_time")
-            expected = claim_id(flow_run_id, parse_time(due), claimant) if due else None
-            ours = claim == expected
+        if _is_claim(state) and details.get("transition_id"):
+            claim, text = details["transition_id"], details.get("scheduled_time")
+            due = parse_time(text) if text else None
+            ours = due is not None and claim == claim_id(flow_run_id, due, claimant)
         elif state["type"] == "SCHEDULED" and claim:
             relaunches += details.get("transition_id") == relaunch_id(claim)
         elif state["type"] in FINISHED:
             relaunches = 0
-    return History(claim_id=claim, ours=ours, relaunches=relaunches)
+    return History(claim_id=claim, scheduled_time=due, ours=ours, relaunches=relaunches)

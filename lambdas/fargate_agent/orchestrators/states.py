@@ -39,7 +39,9 @@ class RunState:
     has_run: bool = False
     """The flow ran before, or runs now."""
     retries_in_process: bool = False
-    """Its retries are made in the container it has: while Scheduled for one, it has that still."""
+    """Its retries were made in the container that it had, which hides it from those who poll."""
+    waits_in_process: bool = False
+    """Scheduled for a retry in the container that it has."""
     can_start_over: bool = True
     """Another container may take the run up. One that comes upon a task run of Prefect 1 that is
     Running waits for that for ever."""
@@ -60,7 +62,7 @@ class RunState:
             case "CANCELLING":
                 return not self.has_run  # a flow that runs is given the time to end itself
             case "SCHEDULED":
-                return not self.retries_in_process and self.scheduled_time != run.scheduled_time
+                return not self.waits_in_process and self.scheduled_time != run.scheduled_time
             case "PENDING":
                 return self.claim_id not in (None, run.claim_id)
             case "PAUSED":
@@ -74,6 +76,8 @@ class History:
 
     claim_id: str | None
     """Under which it was claimed last, by whomever."""
+    scheduled_time: datetime | None = None
+    """For when it was scheduled then, where that is told."""
     ours: bool
     """That was by this agent."""
     relaunches: int
