@@ -50,6 +50,11 @@ DISPATCH_CONCURRENCY = 8
 """ECS takes 20 RunTask calls a second. A client that was throttled asks for less for a while: eight
 of them keep ECS busy to 96 %, five to 90 % (``make bench-back-pressure``)."""
 
+WATCH_CONCURRENCY = 5
+WATCH_WINDOW = Duration.seconds(1)
+"""A burst of launches is a burst of events: a few functions with full batches spare ECS and Prefect
+many calls."""
+
 JOBS_LOG_GROUP = "prefect"
 """Where ``configure_cloudwatch_logs`` makes a work pool's containers write."""
 
@@ -248,7 +253,7 @@ class FargateAgent(Construct):
         if self._config.prefect.version == 1:
             return self.compute.cluster_arn
         stack = Stack.of(self)
-        return f"{stack.account}/{stack.region}/{self._config.agent.name}"
+        return f"{stack.account}/{stack.region}/{self.node.path}"
 
     def _where_tasks_run(self) -> dict[str, str]:
         return {"CLUSTERS": Stack.of(self).to_json_string(self._clusters())}
@@ -375,7 +380,13 @@ class FargateAgent(Construct):
         watch = self._function("watch", environment)
         allow(_role(watch), ["sqs:ChangeMessageVisibility"], [task_events.queue_arn])
         self._allow_concluding(_role(watch))
-        self._consume(watch, task_events, batch_size=10)
+        self._consume(
+            watch,
+            task_events,
+            batch_size=10,
+            max_concurrency=WATCH_CONCURRENCY,
+            window=WATCH_WINDOW,
+        )
         return watch, task_events
 
     def _function(self, name: str, environment: Mapping[str, str]) -> lambda_.Function:
@@ -419,6 +430,7 @@ class FargateAgent(Construct):
         *,
         batch_size: int,
         max_concurrency: int | None = None,
+        window: Duration | None = None,
     ) -> None:
         actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
         grant = allow(_role(function), actions, [source.queue_arn])
@@ -429,6 +441,7 @@ class FargateAgent(Construct):
             event_source_arn=source.queue_arn,
             batch_size=batch_size,
             max_concurrency=max_concurrency,
+            max_batching_window=window,
             report_batch_item_failures=batch_size > 1,
         )
         # Lambda checks the role when the mapping is made.

@@ -67,7 +67,7 @@ class Conclusions:
         if run_id is None:
             return None
         state = (reads or Reads(self.prefect, [])).state(run_id)
-        if not _may_wait_for_a_task(state):
+        if not state.is_served or not _may_wait_for_a_task(state):
             return None
         history = self.prefect.history(run_id)
         if not self._concerns(state, history, detail) or self._goes_on(run_id, state, detail):

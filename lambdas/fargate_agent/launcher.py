@@ -21,7 +21,7 @@ from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.prefect1 import Prefect1
 from fargate_agent.orchestrators.prefect3 import Prefect3
-from fargate_agent.orchestrators.reads import Reads
+from fargate_agent.orchestrators.reads import DELETED, Reads
 from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.profiles import Profile
 from fargate_agent.profiles.prefect1 import Prefect1Profile
@@ -99,6 +99,8 @@ class Launcher:
         state = self._state(run, known) if known else None
         if state is not None and not state.awaits(run):
             logger.info("nothing to launch", flow_run_id=run.id, state=state.type)
+            if state.type == "RUNNING" and self._names_no_task(state):
+                self._started_before(run)
             if self._abandoned(run, state):
                 self._stop(run, state)
             return
@@ -158,9 +160,14 @@ class Launcher:
         found = self.tasks.of_run(run.id)
         return [detail for detail in found if told(detail, CLAIM_ENV) == run.claim_id]
 
+    def _names_no_task(self, state: RunState) -> bool:
+        return state.infrastructure_id is None and not self.orchestrator.runs_outlive_containers
+
     def _abandoned(self, run: FlowRun, state: RunState) -> bool:
         # A run of Prefect 1 may wait for one container while it still runs in another, which waits
         # for a retry itself.
+        if state is DELETED:  # or one answer of a server that lags behind would stop a good task
+            return self.orchestrator.is_deleted(run.id)
         goes_on = state.type == "PENDING" or (state.type == "SCHEDULED" and state.has_run)
         several = goes_on and self.orchestrator.runs_outlive_containers
         return state.abandons(run) and not several

@@ -47,6 +47,10 @@ BACKLOG_SECONDS = 40
 """A backlog is followed for this long at most, well within the function's time-out."""
 
 
+UPKEEP_UNTIL_SECONDS = 45
+"""So long after its beginning an invocation takes up another run to cancel or to heal."""
+
+
 class NotAllSent(Exception):
     """SQS kept refusing some messages. Their runs are still scheduled: the next poll finds them."""
 
@@ -204,18 +208,23 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return url.respond(event, _secret(), _poke if poller.settings.enabled else None)
     if "Records" in event:
         return {"found": poller.poll()}
+    until = time.monotonic() + UPKEEP_UNTIL_SECONDS
     try:
         poller.send_ticks()
     finally:
-        found = poller.poll()
-    _upkeep().tend()
+        try:
+            found = poller.poll()
+        finally:
+            _upkeep().tend(until=until)
     return {"found": found}
 
 
 def _poke() -> int:
-    found = _poller().poll()
-    _upkeep().cancel()
-    return found
+    until = time.monotonic() + UPKEEP_UNTIL_SECONDS
+    try:
+        return _poller().poll()
+    finally:
+        _upkeep().cancel(until=until)
 
 
 clients.made_at_start(_poller)

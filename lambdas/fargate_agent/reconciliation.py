@@ -39,19 +39,31 @@ class Reconciliation:
     enqueue: Callable[[Iterable[FlowRun]], None]
     now: Callable[[], datetime]
 
-    def reconcile(self) -> dict[str, int]:
+    def reconcile(self, in_time: Callable[[], bool]) -> dict[str, int]:
         """Compare, and mend what differs; return what was found, by what was done about it.
 
         It may be run at any time, twice, and beside the other functions: what it would mend is
         read once more just before, and every step is one that those functions take too.
+
+        Parameters
+        ----------
+        in_time
+            Tells whether there is time for another run; the next pass goes on with the others.
         """
         found: dict[str, int] = defaultdict(int)
+        without: dict[str, RunState] = {}
         for page in self.conclusions.prefect.active_runs(["PENDING", "RUNNING"]):
             runs = {id: state for id, state in page.items() if self._is_settled(state)}
             found["checked"] += len(runs)
-            without = self._check_tasks(runs, found)
-            for run_id in random.sample(without, min(len(without), MOST_SEARCHES)):
-                self._search(run_id, runs[run_id], found)
+            without |= {id: runs[id] for id in self._check_tasks(runs, found)}
+            if not in_time():
+                break
+        never_launched = []
+        for run_id in random.sample(list(without), min(len(without), MOST_SEARCHES)):
+            if in_time() and self._search(run_id, without[run_id], found):
+                never_launched.append(run_id)
+        if never_launched:
+            self._launch_again(never_launched, found)
         return dict(found)
 
     def _is_settled(self, state: RunState) -> bool:
@@ -82,27 +94,29 @@ class Reconciliation:
                     without.append(run_id)
         return without
 
-    def _search(self, run_id: str, state: RunState, found: dict[str, int]) -> None:
-        """Find the task of a run that names none; launch again what was never launched."""
-        prefect = self.conclusions.prefect
-        if self.tasks.of_run(run_id):
-            return
-        stopped = self.tasks.of_run(run_id, stopped=True)
-        for detail in stopped:
-            if detail["lastStatus"] != "STOPPED" or self._conclude(run_id, detail, found):
-                return
-        if state.type == "PENDING":
-            self._launch_again(run_id, found)
-        elif not prefect.runs_outlive_containers and prefect.history(run_id).ours:
-            _, arn = parsed(state.infrastructure_id) or ("", "that it was started in")
-            self._conclude(run_id, _gone(arn), found)
+    def _search(self, run_id: str, state: RunState, found: dict[str, int]) -> bool:
+        """Find the task of a run that names none; tell whether it was never launched."""
+        try:
+            if self.tasks.of_run(run_id):
+                return False
+            for detail in self.tasks.of_run(run_id, stopped=True):
+                if detail["lastStatus"] != "STOPPED" or self._conclude(run_id, detail, found):
+                    return False
+            if state.type == "PENDING":
+                return True
+            # A run that goes on, and tells of no task, may have one in another account.
+            if place := parsed(state.infrastructure_id):
+                self._conclude(run_id, _gone(place[1]), found)
+        except Exception as error:  # the others are not to wait for this one
+            self._failed(run_id, error, found)
+        return False
 
-    def _launch_again(self, run_id: str, found: dict[str, int]) -> None:
-        claimed = self.conclusions.prefect.claimed([run_id])
-        if claimed:
-            self.enqueue(claimed)
-            found["enqueued"] += 1
-            logger.warning("enqueued again", flow_run_id=run_id, claim_id=claimed[0].claim_id)
+    def _launch_again(self, run_ids: list[str], found: dict[str, int]) -> None:
+        claimed = self.conclusions.prefect.claimed(run_ids)
+        self.enqueue(claimed)
+        found["enqueued"] += len(claimed)
+        for run in claimed:
+            logger.warning("enqueued again", flow_run_id=run.id, claim_id=run.claim_id)
 
     def _conclude(
         self, run_id: str, detail: Mapping[str, Any], found: dict[str, int]
@@ -111,9 +125,16 @@ class Reconciliation:
             outcome = self.conclusions.conclude({**detail, "startedBy": run_id})
         except MovedOn:  # somebody else is at it
             return "moved on"
+        except Exception as error:
+            self._failed(run_id, error, found)
+            return "failed"
         if outcome:
             found[outcome] += 1
         return outcome
+
+    def _failed(self, run_id: str, error: Exception, found: dict[str, int]) -> None:
+        logger.warning("not reconciled", flow_run_id=run_id, error=str(error))
+        found["failed"] += 1
 
 
 def _gone(arn: str) -> dict[str, Any]:

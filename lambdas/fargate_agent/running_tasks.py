@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MOST_DESCRIBED = 100
 """DescribeTasks takes so many tasks in one call."""
 
+_INVALID = "InvalidParameterException"
+
 
 @dataclass(frozen=True, eq=False)
 class RunningTasks:
@@ -24,12 +26,18 @@ class RunningTasks:
     ----------
     make_ecs
         Makes the client, which most invocations need not.
-    clusters
-        The ARNs of the clusters that the agent runs tasks in.
+    named
+        The ARNs of the clusters that the agent may run tasks in.
     """
 
     make_ecs: Callable[[], ECSClient]
-    clusters: Sequence[str]
+    named: Sequence[str]
+
+    @cached_property
+    def clusters(self) -> Sequence[str]:
+        """Those of the account and region of the first, the agent's own."""
+        home = self.named[0].partition(":cluster/")[0] if self.named else ""
+        return [name for name in self.named if name.partition(":cluster/")[0] == home]
 
     @cached_property
     def _ecs(self) -> ECSClient:
@@ -46,34 +54,46 @@ class RunningTasks:
         return [
             detail
             for cluster in self.clusters
-            if (arns := self._listed(cluster, flow_run_id, "STOPPED" if stopped else "RUNNING"))
+            if (arns := self._listed(cluster, flow_run_id, stopped=stopped))
             for detail in self.describe(cluster, arns)
         ]
 
-    def _listed(self, cluster: str, flow_run_id: str, desired: str) -> list[str]:
+    def _listed(self, cluster: str, flow_run_id: str, *, stopped: bool) -> list[str]:
+        # ECS wants startedBy to be the only filter. Where it lets the other one through, as it has
+        # been seen to, the tasks that stopped lately are told too.
+        desired = {"desiredStatus": "STOPPED"} if stopped else {}
         try:
-            answer = self._ecs.list_tasks(
+            pages = self._ecs.get_paginator("list_tasks").paginate(
                 cluster=cluster,
                 startedBy=flow_run_id,
-                desiredStatus=desired,  # type: ignore[arg-type]
+                **desired,  # type: ignore[arg-type]
             )
+            return [arn for page in pages for arn in page["taskArns"]]
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ClusterNotFoundException":
+            code = error.response["Error"]["Code"]
+            if code == "ClusterNotFoundException" or (stopped and code == _INVALID):
                 return []
             raise
-        return answer["taskArns"]
 
     def describe(self, cluster: str, arns: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """Describe tasks of a cluster; what ECS does not know any more is left out."""
+        """Describe tasks of a cluster; what ECS does not know, or not any more, is left out."""
         left = list(arns)
         for start in range(0, len(left), MOST_DESCRIBED):
-            asked = left[start : start + MOST_DESCRIBED]
-            try:
-                answer = self._ecs.describe_tasks(cluster=cluster, tasks=asked, include=["TAGS"])
-            except ClientError as error:
-                if error.response["Error"]["Code"] == "ClusterNotFoundException":
+            yield from self._described(cluster, left[start : start + MOST_DESCRIBED])
+
+    def _described(self, cluster: str, arns: list[str]) -> Iterator[dict[str, Any]]:
+        try:
+            answer = self._ecs.describe_tasks(cluster=cluster, tasks=arns, include=["TAGS"])
+        except ClientError as error:
+            match error.response["Error"]["Code"]:
+                case "ClusterNotFoundException":
                     return
-                raise
+                case code if code == _INVALID and len(arns) > 1:
+                    for arn in arns:  # one is no task's: the others are none the worse for it
+                        yield from self._described(cluster, [arn])
+                case code if code != _INVALID:
+                    raise
+        else:
             yield from cast(list[dict[str, Any]], answer["tasks"])
 
     def stop(self, detail: dict[str, Any], reason: str) -> None:
@@ -82,7 +102,7 @@ class RunningTasks:
         try:
             self._ecs.stop_task(cluster=cluster, task=arn, reason=reason)
         except ClientError as error:
-            if error.response["Error"]["Code"] != "InvalidParameterException":  # it is gone
+            if error.response["Error"]["Code"] != _INVALID:  # it is gone
                 raise
 
 

@@ -19,8 +19,8 @@ _RELATED = (
 """Kinds of which a task's tags name one each, ``prefect.io/<kind>-id`` and ``-name``."""
 
 
-def prefect_event(event: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return the Prefect event of an ECS Task State Change; None where it is no flow run's.
+def prefect_event(event: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return the Prefect event of an ECS Task State Change.
 
     Parameters
     ----------
@@ -30,8 +30,6 @@ def prefect_event(event: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str
         Those of the task.
     """
     detail = event["detail"]
-    if "prefect.io/flow-run-id" not in tags:
-        return None
     arn = detail["taskArn"]
     resource = {
         "prefect.resource.id": f"prefect.ecs.task.{arn.rpartition('/')[2]}",

@@ -25,20 +25,22 @@ class Upkeep:
     clock: Callable[[], float] = field(default=time.monotonic)
     _reconciled_at: float = float("-inf")
 
-    def tend(self) -> None:
-        """Do what is due."""
-        self.cancel()
-        if self.clock() - self._reconciled_at >= RECONCILE_SECONDS:
-            self._run("reconciled", self.reconciliation.reconcile)
+    def tend(self, *, until: float) -> None:
+        """Do what is due; begin nothing more at ``until``, by the clock."""
+        self.cancel(until=until)
+        if self.clock() - self._reconciled_at >= RECONCILE_SECONDS and self.clock() < until:
             self._reconciled_at = self.clock()
+            self._run("reconciled", self.reconciliation.reconcile, until)
 
-    def cancel(self) -> None:
+    def cancel(self, *, until: float) -> None:
         """Go on with the cancellation of runs."""
-        self._run("cancellations", self.cancellations.go_on)
+        self._run("cancellations", self.cancellations.go_on, until)
 
-    def _run(self, what: str, do: Callable[[], dict[str, int]]) -> None:
+    def _run(
+        self, what: str, do: Callable[[Callable[[], bool]], dict[str, int]], until: float
+    ) -> None:
         try:
-            found = do()
+            found = do(lambda: self.clock() < until)
         except Exception:
             logger.exception(f"{what}: failed")
         else:

@@ -7,14 +7,12 @@ that was asked. Every change of a task's state becomes a Prefect event (:mod:`ta
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.batch import process_partial_response
-from botocore.exceptions import BotoCoreError, ClientError
 
 from fargate_agent import clients, settings
 from fargate_agent.batches import MessageGroups, back_off
@@ -22,20 +20,18 @@ from fargate_agent.conclusion import Conclusions
 from fargate_agent.container_logs import ContainerLogs
 from fargate_agent.deregistration import deregister
 from fargate_agent.observability import logger
-from fargate_agent.orchestrators.reads import Reads
+from fargate_agent.orchestrators.reads import DELETED, Reads
+from fargate_agent.profiles.work_pool.tags import as_tag
 from fargate_agent.running_tasks import RunningTasks
-from fargate_agent.runs import CLAIM_ENV
-from fargate_agent.task_details import Detail, flow_run_id, told
+from fargate_agent.task_details import Detail, flow_run_id
 from fargate_agent.task_events import prefect_event
+from fargate_agent.task_tags import TaskTags
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
     from mypy_boto3_ecs import ECSClient
     from mypy_boto3_sqs import SQSClient
-
-MOST_TAGS_HELD = 1000
-"""The tags of so many tasks are remembered: ECS's events of a task do not repeat them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +42,9 @@ class Watcher:
     ecs: ECSClient
     sqs: SQSClient
     queue_url: str
-    _tags: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    work_pool: str
+    tags: TaskTags
     _events: list[dict[str, Any]] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def receive(self, record: SQSRecord, reads: Reads) -> None:
         """Handle the message of one event; returning acknowledges it, after :meth:`emit`."""
@@ -66,10 +62,18 @@ class Watcher:
         if detail["lastStatus"] == "STOPPED":
             self.conclusions.conclude(detail, reads)
             deregister(self.ecs, detail)
-        if not self.conclusions.prefect.runs_outlive_containers:
-            told = prefect_event(event, self._tags_of(detail))
-            if told:
-                self._events.append(told)
+        if self.conclusions.prefect.knows_events:
+            tags = self.tags.of(detail)
+            if self._is_served(tags, reads):
+                self._events.append(prefect_event(event, tags))
+
+    def _is_served(self, tags: Mapping[str, str], reads: Reads) -> bool:
+        """Tell a task of the agent's pool from those of others, which are not its to tell of."""
+        if "prefect.io/work-pool-name" in tags:
+            return tags["prefect.io/work-pool-name"] == as_tag(self.work_pool)
+        run_id = tags.get("prefect.io/flow-run-id")
+        state = reads.state(run_id) if run_id else DELETED
+        return state is not DELETED and state.is_served
 
     def emit(self) -> None:
         """Record the batch's events in Prefect, all in one call."""
@@ -77,47 +81,37 @@ class Watcher:
         self._events.clear()
         self.conclusions.prefect.emit(events)
 
-    def _tags_of(self, detail: Detail) -> Mapping[str, str]:
-        """Return a task's tags; where ECS has none, as of one that was stopped, its run alone."""
-        arn = detail["taskArn"]
-        if arn not in self._tags:
-            found = self._read_tags(detail)
-            with self._lock:
-                self._tags[arn] = found
-                if len(self._tags) > MOST_TAGS_HELD:
-                    del self._tags[next(iter(self._tags))]
-        return self._tags[arn]
-
-    def _read_tags(self, detail: Detail) -> Mapping[str, str]:
-        by_itself = {"prefect.io/flow-run-id": str(flow_run_id(detail))}
-        try:
-            described = self.conclusions.tasks.describe(detail["clusterArn"], [detail["taskArn"]])
-            tags = {tag["key"]: tag["value"] for task in described for tag in task.get("tags", [])}
-        except (ClientError, BotoCoreError) as error:
-            logger.warning("no tags", task_arn=detail["taskArn"], error=str(error))
-            return by_itself
-        return {**by_itself, **tags} if told(detail, CLAIM_ENV) else tags
-
 
 @cache
 def _watcher() -> Watcher:
     config = settings.load()
     ecs = clients.ecs(config)
     logs = ContainerLogs(ecs, clients.logs(config))
+    tasks = RunningTasks(lambda: ecs, config.clusters)
     conclusions = Conclusions(
         prefect=clients.orchestrator(config),
-        tasks=RunningTasks(lambda: ecs, config.clusters),
+        tasks=tasks,
         relaunch_attempts=config.relaunch_attempts,
         last_words=logs.last_words if config.send_logs else lambda _: (),
     )
-    return Watcher(conclusions, ecs, clients.sqs(), config.task_events_queue_url)
+    return Watcher(
+        conclusions=conclusions,
+        ecs=ecs,
+        sqs=clients.sqs(),
+        queue_url=config.task_events_queue_url,
+        work_pool=config.work_pool,
+        tags=TaskTags(tasks),
+    )
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Receive a batch from ``task-events``; return the messages that must come back."""
     watcher = _watcher()
-    ids = [_run_of_a_stopped_task(record["body"]) for record in event["Records"]]
-    reads = Reads(watcher.conclusions.prefect, filter(None, ids))
+    details = [d for record in event["Records"] if (d := _detail_of(record["body"]))]
+    stopped = [flow_run_id(d) for d in details if d.get("lastStatus") == "STOPPED"]
+    reads = Reads(watcher.conclusions.prefect, filter(None, stopped))
+    if watcher.conclusions.prefect.knows_events:
+        watcher.tags.learn(details)
     answer = process_partial_response(
         event=event,
         record_handler=lambda record: watcher.receive(record, reads),
@@ -128,12 +122,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     return answer
 
 
-def _run_of_a_stopped_task(body: str) -> str | None:
+def _detail_of(body: str) -> Detail | None:
     try:
         detail = json.loads(body)["detail"]
-        return flow_run_id(detail) if detail["lastStatus"] == "STOPPED" else None
     except (ValueError, KeyError, TypeError):  # which is told when the message is handled
         return None
+    return detail if isinstance(detail, dict) and flow_run_id(detail) else None
 
 
 clients.made_at_start(_watcher)

@@ -58,6 +58,9 @@ class Orchestrator(Protocol):
     """A run may go on being Running when its container ends, and be resumed in another, and it
     does not tell in which."""
 
+    knows_events: bool
+    """Its server keeps events, for automations and its UI."""
+
     def heartbeat(self, interval_seconds: int) -> None:
         """Show the agent online for the next ``interval_seconds``."""
 
@@ -78,6 +81,9 @@ class Orchestrator(Protocol):
 
     def launched(self, run: FlowRun, task: Task, details: str | None) -> None:
         """Tell the run of its task, with ``details`` for its log or None to keep that quiet."""
+
+    def is_deleted(self, flow_run_id: str) -> bool:
+        """Tell whether a run that was missing from an answer is gone for good."""
 
     def flush(self) -> None:
         """Tell what was kept of the launches since the last call, to need fewer calls."""

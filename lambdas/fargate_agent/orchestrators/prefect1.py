@@ -73,6 +73,7 @@ class Prefect1:
 
     reads_every_run = True
     runs_outlive_containers = True
+    knows_events = False
 
     def __init__(
         self,
@@ -341,6 +342,10 @@ class Prefect1:
         if details is not None and self.settings().send_logs:
             message = f"Submitted for execution: Task ARN: {task.arn} {details}"
             self._lines.append(self._line(run.id, message, "INFO"))
+
+    def is_deleted(self, flow_run_id: str) -> bool:
+        """Tell whether a run is gone for good."""
+        return not self.run_states([flow_run_id])
 
     def flush(self) -> None:
         """Write the lines of what was launched, all in one call, for what it is worth."""

@@ -100,7 +100,7 @@ def run_state(run: dict[str, Any]) -> RunState:
         infrastructure_id=None,
         hands_over=by_environment,
         since=parse_time(since) if since else None,
-        has_run=state == "Running",
+        has_run=state in ("Running", "Cancelling"),  # a Submitted run is cancelled at once
         can_start_over=not running,
         details=run,
     )

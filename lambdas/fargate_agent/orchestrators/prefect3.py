@@ -56,6 +56,7 @@ class Prefect3:
 
     reads_every_run = False
     runs_outlive_containers = False
+    knows_events = True
 
     def __init__(
         self,
@@ -241,7 +242,7 @@ class Prefect3:
         }
         for page in range(MOST_PAGES):
             found = self._api.post("/flow_runs/filter", {**asked, "offset": page * PAGE_SIZE})
-            yield {run["id"]: _run_state(run) for run in found}
+            yield {run["id"]: self._run_state(run) for run in found}
             if len(found) < PAGE_SIZE:
                 return
 
@@ -256,7 +257,7 @@ class Prefect3:
         pending = {
             id: row
             for id, row in self._list("flow_runs", set(ids)).items()
-            if _run_state(row).type == "PENDING"
+            if self._run_state(row).type == "PENDING"
         }
         histories = {id: self.history(id) for id in pending}
         due = {
@@ -351,7 +352,11 @@ class Prefect3:
 
     def run_states(self, ids: Iterable[str]) -> dict[str, RunState]:
         """Read the states of up to 200 runs in one call; deleted runs are missing from them."""
-        return {id: _run_state(run) for id, run in self._list("flow_runs", set(ids)).items()}
+        found = self._list("flow_runs", set(ids))
+        return {id: self._run_state(run) for id, run in found.items()}
+
+    def _run_state(self, run: Mapping[str, Any]) -> RunState:
+        return _run_state(run, self._pool_name)
 
     def claim(self, run: FlowRun, state: RunState | None = None) -> tuple[Claim, str]:
         """Propose PENDING with the run's claim id; the server lets one proposer win.
@@ -407,6 +412,16 @@ class Prefect3:
         if details is not None:
             self._lines.append(self._line(run.id, f"Started ECS task {task.arn} {details}", INFO))
 
+    def is_deleted(self, flow_run_id: str) -> bool:
+        """Tell whether a run is gone for good."""
+        try:
+            self.flow_run(flow_run_id)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return True
+        return False
+
     def flush(self) -> None:
         """Label the runs that were launched, and write their lines, for what it is worth.
 
@@ -459,8 +474,9 @@ class Prefect3:
 
     def crash(self, flow_run_id: str, message: str) -> None:
         """Tell the run that its infrastructure failed. A finished run keeps its state."""
-        self._set_state(flow_run_id, {"type": "CRASHED", "name": "Crashed", "message": message})
-        self._log([self._line(flow_run_id, message, ERROR)])
+        state = {"type": "CRASHED", "name": "Crashed", "message": message}
+        if self._set_state(flow_run_id, state)["status"] == "ACCEPT":
+            self._log([self._line(flow_run_id, message, ERROR)])
 
     def relaunch(
         self, flow_run_id: str, state: RunState, claim: str, *, due: datetime, message: str
@@ -486,7 +502,8 @@ class Prefect3:
 
     def forward(self, flow_run_id: str, lines: Sequence[str]) -> None:
         """Write what a run's container said into the run's log, for what it is worth."""
-        self._log([self._line(flow_run_id, line, INFO) for line in lines])
+        if lines:
+            self._log([self._line(flow_run_id, line, INFO) for line in lines])
 
     def emit(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Record events, each once by its id; a server that knows none is left alone."""
@@ -498,8 +515,8 @@ class Prefect3:
             status = getattr(error, "status", 403)
             if status is None or status >= 500 or status in (401, 408, 429):
                 raise
-            logger.warning("no events are taken", error=str(error))
-            self._takes_events = status == 422  # it disliked these only
+            logger.warning("events are lost", count=len(events), error=str(error))
+            self._takes_events = status not in (403, 404, 405)
 
     def _log(self, lines: list[dict[str, Any]]) -> None:
         """Write lines that tell no more than the run's state, or that nothing depends on."""
@@ -531,7 +548,7 @@ def _references(template: Any) -> set[str]:
         return set()
 
 
-def _run_state(run: Mapping[str, Any]) -> RunState:
+def _run_state(run: Mapping[str, Any], pool: str) -> RunState:
     state = run["state"] or {}
     details = state.get("state_details") or {}
     scheduled = details.get("scheduled_time") or run.get("next_scheduled_start_time")
@@ -542,6 +559,7 @@ def _run_state(run: Mapping[str, Any]) -> RunState:
         claim_id=details.get("transition_id") if _is_claim(state) else None,
         infrastructure_id=run.get("infrastructure_pid"),
         since=parse_time(state["timestamp"]) if state.get("timestamp") else None,
+        is_served=run.get("work_pool_name") in (None, pool),
         has_run=bool(run.get("start_time")),
         retries_in_process=policy.get("retry_type") == "in_process",
         waits_in_process=policy.get("retry_type") == "in_process"

@@ -36,6 +36,8 @@ class RunState:
     """Its container starts another, which runs the flow, and ends before the run is Running."""
     since: datetime | None = None
     """When the run came into this state, where that was asked."""
+    is_served: bool = True
+    """It is of the agent's work pool. Tasks of other pools' runs may stand in the same cluster."""
     has_run: bool = False
     """The flow ran before, or runs now."""
     retries_in_process: bool = False

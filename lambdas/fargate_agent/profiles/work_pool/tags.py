@@ -53,8 +53,8 @@ def tags_of_task(
     weakest, strongest
         The tags of the agent's own kwargs and of those in S3, which are not made into slugs.
     """
-    job = {_slug(k): _slug(str(v)) for k, v in {**as_labels(templated), **labels}.items()}
-    own = [_slug(name) for name in labels if name.startswith("prefect.io/")]
+    job = {as_tag(k): as_tag(str(v)) for k, v in {**as_labels(templated), **labels}.items()}
+    own = [as_tag(name) for name in labels if name.startswith("prefect.io/")]
     below, above = as_labels(weakest), as_labels(strongest)
     values = {**below, **job, **above}
     cut = {key[:128]: str(values[key])[:256] for key in [*own, *above, *job, *below]}
@@ -71,6 +71,6 @@ def as_labels(tags: Any) -> dict[str, Any]:
     return {str(key): value for key, value in pairs.items() if value is not None}
 
 
-def _slug(text: str) -> str:
+def as_tag(text: str) -> str:
     """Write a label as Prefect's ECS worker does: ``Hello, World`` is ``Hello-World``."""
     return slugify(text, regex_pattern=_NOT_IN_A_LABEL, allow_unicode=True, lowercase=False)
