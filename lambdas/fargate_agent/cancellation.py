@@ -71,13 +71,12 @@ class Cancellations:
         if place and place[0] not in self.tasks.clusters:
             return None  # nobody can tell from here whether that task is gone
         live, stopped = self._tasks_of(run_id, place)
-        for task in live:
-            if task.get("desiredStatus") == "STOPPED":
-                continue  # it is asked to already
+        to_stop = [task for task in live if task.get("desiredStatus") != "STOPPED"]
+        for task in to_stop:
             self.tasks.stop(task, REASON)
             logger.info("stopped", flow_run_id=run_id, task_arn=task["taskArn"], reason=REASON)
         if live:
-            return "stopped"  # the event of its end completes the cancellation
+            return "stopped" if to_stop else None  # the event of its end completes the cancellation
         if not stopped and (age < SETTLED_SECONDS or not self.prefect.history(run_id).ours):
             return None
         self.prefect.cancelled(run_id, "The flow run has no ECS task.")

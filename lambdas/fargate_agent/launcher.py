@@ -78,7 +78,7 @@ class Launcher:
         A container whose run was moved while it started waits till then, and would run it too.
         """
         if state.type == "SCHEDULED" and state.awaits(run):
-            for detail in self.tasks.of_run(run.id):
+            for detail in self._live_tasks(run):
                 if told(detail, CLAIM_ENV) not in (None, run.claim_id):
                     self._stop_task(run, detail, "The flow run was scheduled anew.")
 
@@ -141,15 +141,7 @@ class Launcher:
         What the run asks for may have changed since, to another cluster even, or to something that
         cannot be launched: its client token alone would not find that task then.
         """
-        try:
-            found = self._tasks_of(run)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "AccessDeniedException":
-                raise
-            # A role of [aws] that may not list tasks: the client token must do.
-            logger.warning("tasks are not looked for", flow_run_id=run.id, error=str(error))
-            return False
-        for detail in found:
+        for detail in self._tasks_of(run):
             task = Task(arn=detail["taskArn"], cluster_arn=detail["clusterArn"])
             logger.info("launched before", flow_run_id=run.id, task_arn=task.arn)
             self._report(run, task, "by an earlier try." if self.send_logs else None)
@@ -157,8 +149,18 @@ class Launcher:
         return False
 
     def _tasks_of(self, run: FlowRun) -> list[dict[str, Any]]:
-        found = self.tasks.of_run(run.id)
+        found = self._live_tasks(run)
         return [detail for detail in found if told(detail, CLAIM_ENV) == run.claim_id]
+
+    def _live_tasks(self, run: FlowRun) -> list[dict[str, Any]]:
+        try:
+            return self.tasks.of_run(run.id)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "AccessDeniedException":
+                raise
+            # A role of [aws] that may not list tasks: the client token must do.
+            logger.warning("tasks are not looked for", flow_run_id=run.id, error=str(error))
+            return []
 
     def _names_no_task(self, state: RunState) -> bool:
         return state.infrastructure_id is None and not self.orchestrator.runs_outlive_containers
@@ -194,7 +196,7 @@ class Launcher:
         try:
             reads = Reads(self.orchestrator, [run.id for run in launched])
             for run in launched:
-                state = reads.state(run.id)
+                state = self._state(run, reads)
                 if self._abandoned(run, state):
                     self._stop(run, state)
         except Exception as error:

@@ -55,7 +55,7 @@ class Reconciliation:
         for page in self.conclusions.prefect.active_runs(["PENDING", "RUNNING"]):
             runs = {id: state for id, state in page.items() if self._is_settled(state)}
             found["checked"] += len(runs)
-            without |= {id: runs[id] for id in self._check_tasks(runs, found)}
+            without |= {id: runs[id] for id in self._check_tasks(runs, found, in_time)}
             if not in_time():
                 break
         never_launched = []
@@ -72,7 +72,9 @@ class Reconciliation:
     def _age(self, state: RunState) -> float:
         return (self.now() - state.since).total_seconds() if state.since else PATIENCE_SECONDS
 
-    def _check_tasks(self, runs: Mapping[str, RunState], found: dict[str, int]) -> list[str]:
+    def _check_tasks(
+        self, runs: Mapping[str, RunState], found: dict[str, int], in_time: Callable[[], bool]
+    ) -> list[str]:
         """Conclude the runs whose tasks have stopped; return those of which no task is known.
 
         What a Pending run tells of a task may be left from an earlier launch.
@@ -88,6 +90,8 @@ class Reconciliation:
         for cluster, run_of in by_cluster.items():
             described = {task["taskArn"]: task for task in self.tasks.describe(cluster, run_of)}
             for arn, run_id in run_of.items():
+                if not in_time():
+                    return without
                 detail = described.get(arn)
                 stopped = detail is not None and detail["lastStatus"] == "STOPPED"
                 if detail is None or (stopped and not self._conclude(run_id, detail, found)):

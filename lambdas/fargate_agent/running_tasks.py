@@ -56,6 +56,8 @@ class RunningTasks:
             for cluster in self.clusters
             if (arns := self._listed(cluster, flow_run_id, stopped=stopped))
             for detail in self.describe(cluster, arns)
+            # What stopped a moment ago may be listed among those that live.
+            if (detail.get("desiredStatus") == "STOPPED") is stopped
         ]
 
     def _listed(self, cluster: str, flow_run_id: str, *, stopped: bool) -> list[str]:

@@ -39,6 +39,8 @@ class Upkeep:
     def _run(
         self, what: str, do: Callable[[Callable[[], bool]], dict[str, int]], until: float
     ) -> None:
+        if self.clock() >= until:
+            return
         try:
             found = do(lambda: self.clock() < until)
         except Exception:

@@ -205,11 +205,21 @@ def _decoded(call: str, response: urllib3.BaseHTTPResponse, decode: Callable[[st
         raise CredentialsRefused(f"{call}: {advice}")
     if not 200 <= response.status < 300:
         wait = RETRIES.get_retry_after(response) or 0
-        raise ApiError(call, response.status, text, retry_after=wait)
+        raise ApiError(call, response.status, _without_the_request(text), retry_after=wait)
     try:
         return decode(text) if text else None
     except ValueError as error:
         raise ApiError(call, response.status, f"not JSON: {text}") from error
+
+
+def _without_the_request(text: str) -> str:
+    """Return an error's text without what was sent, which Prefect repeats and may be a secret."""
+    try:
+        told = json.loads(text)
+        details = told["exception_detail"]
+        return f"{told['exception_message']} {[(d['loc'], d['msg']) for d in details]}"
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 class CsrfToken:

@@ -37,17 +37,18 @@ class Reads:
     def state(self, id: str) -> RunState:
         """Return what Prefect says of a run now; of a deleted one, that it is."""
         with self._lock:
-            if time.monotonic() - self._read_at > self._fresh_seconds:
-                self._read(id)
+            if id not in self._ids or time.monotonic() - self._read_at > self._fresh_seconds:
+                self._ids.add(id)
+                self._read()
             if self._error:
                 raise self._error
             return self._states.get(id, DELETED)
 
-    def _read(self, id: str) -> None:
+    def _read(self) -> None:
         # The error is kept as an answer is: a server that hangs holds up one thread, not each.
         self._states, self._error = {}, None
         try:
-            self._states = self._prefect.run_states(self._ids | {id})
+            self._states = self._prefect.run_states(self._ids)
         except Exception as error:
             self._error = error
         self._read_at = time.monotonic()
