@@ -20,6 +20,7 @@ from fargate_agent.errors import DeploymentDeleted, NoSlot, NotDueYet, Permanent
 from fargate_agent.launcher import Launcher
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators.reads import Reads
+from fargate_agent.orchestrators.wording import tellable
 from fargate_agent.runs import FlowRun
 from fargate_agent.tasks import classify
 
@@ -134,7 +135,7 @@ class Deliveries:
 
     def _tell(self, run: FlowRun, record: SQSRecord, message: str) -> None:
         """Crash the run with the reason; where even that fails, the message comes back."""
-        logger.error("failed for good", flow_run_id=run.id, error=message)
+        logger.error("failed for good", flow_run_id=run.id, error=tellable(message))
         self._end(self.launcher.orchestrator.crash, run, record, message)
 
     def _end(

@@ -115,7 +115,7 @@ def read_external(s3: S3Client, bucket: str, key: str) -> dict[str, Any] | None:
         answer = s3.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code == "NoSuchKey":
+        if code in ("NoSuchKey", "KeyTooLongError"):  # a name may be longer than S3 takes
             return None
         if code in ("AccessDenied", "NoSuchBucket", "InvalidObjectState", "KMS.DisabledException"):
             raise PermanentError(

@@ -36,6 +36,7 @@ from fargate_agent.orchestrators.prefect1_states import (
     serialized_state,
 )
 from fargate_agent.orchestrators.states import Claim, History, RunState
+from fargate_agent.orchestrators.wording import tellable
 from fargate_agent.runs import FlowRun
 from fargate_agent.settings import Settings
 
@@ -409,6 +410,6 @@ class Prefect1:
         return {
             "flow_run_id": flow_run_id,
             "name": self.settings().agent_name,
-            "message": message,
+            "message": tellable(message),
             "level": level,
         }

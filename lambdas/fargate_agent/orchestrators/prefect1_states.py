@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fargate_agent.orchestrators.states import History, RunState
+from fargate_agent.orchestrators.wording import tellable
 from fargate_agent.runs import FlowRun, claim_id, parse_time
 
 CORE_VERSION = "0.15.13"
@@ -29,7 +30,7 @@ def serialized_state(type: str, message: str, **more: Any) -> dict[str, Any]:
     """Write a state as Prefect 1 serializes it."""
     return {
         "type": type,
-        "message": message,
+        "message": tellable(message),
         "context": {},
         "cached_inputs": {},
         "_result": {"type": "NoResultType", "__version__": CORE_VERSION},

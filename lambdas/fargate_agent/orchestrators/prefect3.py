@@ -17,6 +17,7 @@ from fargate_agent.orchestrators import Page
 from fargate_agent.orchestrators.http import HASTY, ApiError, CredentialsRefused, JsonClient
 from fargate_agent.orchestrators.references import References, is_uuid
 from fargate_agent.orchestrators.states import Claim, History, RunState
+from fargate_agent.orchestrators.wording import tellable
 from fargate_agent.runs import FlowRun, claim_id, is_current, parse_time, relaunch_id
 from fargate_agent.shared_calls import SharedCalls
 from fargate_agent.templating import references_in
@@ -466,7 +467,7 @@ class Prefect3:
         return {
             "name": LOGGER_NAME,
             "level": level,
-            "message": message,
+            "message": tellable(message),
             "timestamp": datetime.now(UTC).isoformat(),
             "flow_run_id": flow_run_id,
             "task_run_id": None,
@@ -474,8 +475,7 @@ class Prefect3:
 
     def crash(self, flow_run_id: str, message: str) -> None:
         """Tell the run that its infrastructure failed. A finished run keeps its state."""
-        state = {"type": "CRASHED", "name": "Crashed", "message": message}
-        if self._set_state(flow_run_id, state)["status"] == "ACCEPT":
+        if self._tell(flow_run_id, {"type": "CRASHED", "name": "Crashed"}, message):
             self._log([self._line(flow_run_id, message, ERROR)])
 
     def relaunch(
@@ -487,16 +487,8 @@ class Prefect3:
             policy = {**self.flow_run(flow_run_id)["empirical_policy"], "retry_type": "reschedule"}
             self._api.send("PATCH", path, {"empirical_policy": policy})
         details = {"transition_id": relaunch_id(claim), "scheduled_time": due.isoformat()}
-        answer = self._set_state(
-            flow_run_id,
-            {
-                "type": "SCHEDULED",
-                "name": "AwaitingRelaunch",
-                "message": message,
-                "state_details": details,
-            },
-        )
-        if answer["status"] == "ACCEPT":
+        scheduled = {"type": "SCHEDULED", "name": "AwaitingRelaunch", "state_details": details}
+        if self._tell(flow_run_id, scheduled, message):
             self._api.send("PATCH", path, {"infrastructure_pid": None})
             self._log([self._line(flow_run_id, message, WARNING)])
 
@@ -527,7 +519,15 @@ class Prefect3:
 
     def cancelled(self, flow_run_id: str, message: str) -> None:
         """Complete the cancellation of a run whose task is gone."""
-        self._set_state(flow_run_id, {"type": "CANCELLED", "name": "Cancelled", "message": message})
+        self._tell(flow_run_id, {"type": "CANCELLED", "name": "Cancelled"}, message)
+
+    def _tell(self, flow_run_id: str, state: dict[str, Any], message: str) -> bool:
+        """Propose what became of a run; tell whether that is news to the server."""
+        answer = self._set_state(flow_run_id, {**state, "message": tellable(message)})
+        if answer["status"] != "ACCEPT" and not answer["state"]:  # it could not even read it
+            reason = (answer.get("details") or {}).get("reason")
+            raise ApiError(f"set_state {state['type']}", 200, str(reason))
+        return bool(answer["status"] == "ACCEPT")
 
     def _set_state(self, flow_run_id: str, state: dict[str, Any]) -> dict[str, Any]:
         # The answer's status tells, not the HTTP code: aborted proposals come with 200 and 201.
