@@ -102,7 +102,7 @@ class Conclusions:
     def _goes_on(self, run_id: str, state: RunState, detail: Detail) -> bool:
         """Tell whether a run of Prefect 1 needs this container no more, though it has no end."""
         if state.type == "RUNNING" and self.prefect.runs_outlive_containers:
-            if ended_well(detail):
+            if ended_well(detail) and diagnose(detail).cause not in TAKEN_AWAY:
                 return True
             others = {task["taskArn"] for task in self.tasks.of_run(run_id)}
             return bool(others - {detail["taskArn"]})

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from fargate_agent import clients
 from fargate_agent.accounts import Account, Accounts
+from fargate_agent.conclusion import Conclusions
 from fargate_agent.deregistration import with_deregistration
 from fargate_agent.errors import NoSlot, PermanentError
 from fargate_agent.kwargs import KwargsModel
@@ -44,6 +45,7 @@ class Launcher:
     profile: Profile
     accounts: Accounts
     tasks: RunningTasks
+    conclusions: Conclusions
     send_logs: bool
     _launched: list[FlowRun] = field(default_factory=list)
 
@@ -58,11 +60,15 @@ class Launcher:
         """
         orchestrator, accounts = clients.orchestrator(config), clients.accounts(config)
         model = KwargsModel(accounts.own.ecs)
+        tasks = RunningTasks(lambda: accounts.own.ecs, config.clusters)
         return cls(
             orchestrator=orchestrator,
             profile=profile(config, orchestrator, accounts, model),
             accounts=accounts,
-            tasks=RunningTasks(lambda: accounts.own.ecs, config.clusters),
+            tasks=tasks,
+            conclusions=Conclusions(
+                prefect=orchestrator, tasks=tasks, relaunch_attempts=config.relaunch_attempts
+            ),
             send_logs=config.send_logs,
         )
 
@@ -110,6 +116,8 @@ class Launcher:
             return
         launch, source = self.profile.render(run, state)
         task, revision = self._start(run, launch)
+        if state is not None and state.type == "PENDING" and self._has_ended(task):
+            return
         logger.info(
             "launched",
             flow_run_id=run.id,
@@ -120,6 +128,19 @@ class Launcher:
         )
         details = _told(launch, revision, source) if self.send_logs else None
         self._report(run, task, details)
+
+    def _has_ended(self, task: Task) -> bool:
+        """Conclude a task that an earlier try started and that ended before its run was told of it.
+
+        ECS answers with that task for as long as it remembers the client token.
+        """
+        if task.cluster_arn not in self.tasks.clusters:
+            return False
+        for detail in self.tasks.describe(task.cluster_arn, [task.arn]):
+            if detail["lastStatus"] == "STOPPED":
+                self.conclusions.conclude(detail)
+                return True
+        return False
 
     def _state(self, run: FlowRun, known: Reads) -> RunState:
         """Return what is known of a run; where somebody else made another Pending of it, its claim.

@@ -48,7 +48,8 @@ class SharedSecret:
         if self._clock() - self._read_at >= REREAD_SECONDS:
             text = self._secrets().get_secret_value(SecretId=self._arn)["SecretString"]
             self._held, self._read_at = f"Bearer {text}".encode(), self._clock()
-        return hmac.compare_digest(authorization.encode(), self._held)
+        # No secret is equal to what is no text.
+        return hmac.compare_digest(authorization.encode(errors="surrogatepass"), self._held)
 
 
 def respond(
@@ -62,9 +63,9 @@ def respond(
         Polls now, and returns how many runs it found; None where the agent is disabled.
     """
     headers = event.get("headers") or {}
-    if not secret.matches(headers.get("authorization", "")):
+    if not secret.matches(headers.get("authorization") or ""):
         return _answer(401, {"error": "Authorization: Bearer <the agent's secret> is needed"})
-    path = event.get("rawPath", "").rstrip("/")
+    path = (event.get("rawPath") or "").rstrip("/")
     if path == "/api/health":
         return _answer(200, {})
     if path == "/api/poke":

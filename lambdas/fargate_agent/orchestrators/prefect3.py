@@ -524,9 +524,9 @@ class Prefect3:
     def _tell(self, flow_run_id: str, state: dict[str, Any], message: str) -> bool:
         """Propose what became of a run; tell whether that is news to the server."""
         answer = self._set_state(flow_run_id, {**state, "message": tellable(message)})
-        if answer["status"] != "ACCEPT" and not answer["state"]:  # it could not even read it
-            reason = (answer.get("details") or {}).get("reason")
-            raise ApiError(f"set_state {state['type']}", 200, str(reason))
+        reason = (answer.get("details") or {}).get("reason") or ""
+        if "validating" in reason and not answer["state"]:  # it could not even read the state
+            raise ApiError(f"set_state {state['type']}", 200, reason)
         return bool(answer["status"] == "ACCEPT")
 
     def _set_state(self, flow_run_id: str, state: dict[str, Any]) -> dict[str, Any]:
