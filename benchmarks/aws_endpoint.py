@@ -42,6 +42,9 @@ EC2_ANSWERS = {
 class AwsEndpoint:
     """The endpoint; ``calls`` counts operations, ``started`` says when each task was."""
 
+    visibility_seconds = 120
+    """So long a message that was received is hidden, as the stack's queues hide it."""
+
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.started: list[float] = []
@@ -91,7 +94,9 @@ class AwsEndpoint:
         self._count(operation)
         with self._lock:
             answer = getattr(self, f"_{operation}")(given)
-        return Answer.json(400 if "__type" in answer else 200, answer)
+        if "__type" not in answer:
+            return Answer.json(200, answer)
+        return Answer(400, json.dumps(answer), {"x-amzn-query-error": answer.get("__query", "")})
 
     def _count(self, operation: str) -> None:
         if operation not in OF_THE_MAPPING:
@@ -137,7 +142,11 @@ class AwsEndpoint:
     # -- SQS, the queue of runs; the worker's observer looks for one of events, which not all have
 
     def _GetQueueUrl(self, given: Json) -> Json:
-        return {"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "No such queue."}
+        return {
+            "__type": "com.amazonaws.sqs#QueueDoesNotExist",
+            "__query": "AWS.SimpleQueueService.NonExistentQueue;Sender",
+            "message": "No such queue.",
+        }
 
     def _SendMessageBatch(self, given: Json) -> Json:
         known = {message["Attributes"]["MessageDeduplicationId"] for message in self._messages}
@@ -160,9 +169,11 @@ class AwsEndpoint:
         now = time.monotonic()
         found = [m for m in self._messages if m["visible"] <= now and "gone" not in m][:10]
         for message in found:
-            message["visible"] = now + 120
+            message["visible"] = now + self.visibility_seconds
             receives = int(message["Attributes"]["ApproximateReceiveCount"]) + 1
             message["Attributes"]["ApproximateReceiveCount"] = str(receives)
+            first = str(int(time.time() * 1000))
+            message["Attributes"].setdefault("ApproximateFirstReceiveTimestamp", first)
         shown = ("MessageId", "Body", "Attributes")
         return {
             "Messages": [

@@ -1,7 +1,7 @@
 """Invokes one function again and again: ``python -m benchmarks.invoke poll settings.json``.
 
-As Lambda does: ``poll`` by its schedule, ``dispatch`` with what the queue holds, ten messages at a
-time.
+As Lambda does: ``poll`` by its ticks, or ``schedule`` by its schedule, which has it tend to what is
+launched too; ``dispatch`` and ``watch`` with what their queues hold, ten messages at a time.
 """
 
 from __future__ import annotations
@@ -9,29 +9,31 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import boto3
 
-from fargate_agent import dispatch, poll, settings
+from fargate_agent import dispatch, poll, settings, watch
 
 CONTEXT: Any = SimpleNamespace(function_name="benchmark", aws_request_id="benchmark")
 POLL_SECONDS = 10
 
 
-def polls() -> None:
-    """Poll for ever, every ten seconds."""
+def polls(event: dict[str, Any]) -> None:
+    """Poll for ever, every ten seconds, or as often as ``POLL_SECONDS`` says."""
+    seconds = float(os.environ.get("POLL_SECONDS", POLL_SECONDS))
     while True:
         started = time.monotonic()
-        poll.handler({"Records": []}, CONTEXT)
-        time.sleep(max(0.0, POLL_SECONDS - (time.monotonic() - started)))
+        poll.handler(event, CONTEXT)
+        time.sleep(max(0.0, seconds - (time.monotonic() - started)))
 
 
-def dispatches() -> None:
-    """Deliver for ever what the queue holds, and delete what is acknowledged."""
-    sqs, queue = boto3.client("sqs"), os.environ["RUNS_QUEUE_URL"]
+def deliveries(handler: Callable[..., Any], queue: str) -> None:
+    """Deliver for ever what a queue holds, and delete what is acknowledged."""
+    sqs = boto3.client("sqs")
     while True:
         answer = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
         records = [
@@ -47,7 +49,7 @@ def dispatches() -> None:
         if not records:
             time.sleep(0.2)
             continue
-        failed = dispatch.handler({"Records": records}, CONTEXT)["batchItemFailures"]
+        failed = handler({"Records": records}, CONTEXT)["batchItemFailures"]
         back = {item["itemIdentifier"] for item in failed}
         done = [r for r in records if r["messageId"] not in back]
         if done:
@@ -57,4 +59,12 @@ def dispatches() -> None:
 
 if __name__ == "__main__":
     settings.SETTINGS_FILE = Path(sys.argv[2])
-    {"poll": polls, "dispatch": dispatches}[sys.argv[1]]()
+    match sys.argv[1]:
+        case "poll":
+            polls({"Records": []})
+        case "schedule":
+            polls({})
+        case "dispatch":
+            deliveries(dispatch.handler, os.environ["RUNS_QUEUE_URL"])
+        case "watch":
+            deliveries(watch.handler, os.environ["TASK_EVENTS_QUEUE_URL"])
