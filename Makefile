@@ -5,7 +5,7 @@ PYTHON ?= python3
 UV := .venv/bin/uv
 RUN := PYTHONPATH=.:lambdas JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=20
 
-.PHONY: help setup demo demo-prefect1 run test check-legacy check-ecs-worker check-prefect2 lint bench bench-calls clean
+.PHONY: help setup demo demo-prefect1 run test faults check-legacy check-ecs-worker check-prefect2 lint bench bench-calls bench-kills bench-back-pressure clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,9 @@ run: setup ## Run the agent of AGENT=agent.toml on this machine; POLLS=3 ends it
 
 test: setup lint ## Lint, format and type checks, and all tests
 	$(RUN) .venv/bin/pytest -n 2 --dist loadgroup -q
+
+faults: setup ## Everything goes wrong, in virtual time; SEED= and ROUNDS=10 play other and more faults
+	@$(RUN) $(if $(SEED),SEED=$(SEED)) $(if $(ROUNDS),ROUNDS=$(ROUNDS)) .venv/bin/pytest -n 2 --dist loadgroup -q tests/faults
 
 check-legacy: setup ## Run the real Prefect 1 agent against the stand-in of its server
 	$(RUN) .venv/bin/pytest -q -s tests/optional/test_real_legacy_agent.py
@@ -44,6 +47,12 @@ bench: setup ## Measure the bundle, the handlers' imports and their memory
 
 bench-calls: setup ## Count what a launch calls, beside the real ECS worker
 	$(RUN) .venv/bin/python -m benchmarks.calls
+
+bench-back-pressure: setup ## Launch 2,000 runs that are due at once against the limits of ECS; draw it
+	$(RUN) .venv/bin/python -m benchmarks.back_pressure
+
+bench-kills: setup ## Kill this agent and the real ECS worker at every call of a launch, side by side
+	$(RUN) .venv/bin/python -m benchmarks.kills
 
 clean: ## Remove everything that setup installed
 	rm -rf .venv .venv-prefect .venv-prefect2 .venv-emulator .venv-worker node_modules cdk.out

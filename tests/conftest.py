@@ -15,6 +15,7 @@ os.environ["JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION"] = "20"
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # no test starts an instance
 
 from local.prefect_server import PREFECT_BIN, prefect_server
+from tests.security import canaries
 from tests.support.aws import default_session
 from tests.support.world import World
 
@@ -29,6 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for option, default in recordings.items():
         parser.addoption(option, type=Path, default=default, metavar="FILE")
     parser.addoption("--prefect-bin", type=Path, default=PREFECT_BIN, metavar="FOLDER")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Listen for secrets in all that the functions say during the whole suite."""
+    canaries.pytest_configure(config)
 
 
 @pytest.fixture(autouse=True)

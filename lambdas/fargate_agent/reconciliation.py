@@ -58,10 +58,13 @@ class Reconciliation:
             without |= {id: runs[id] for id in self._check_tasks(runs, found, in_time)}
             if not in_time():
                 break
-        never_launched = []
-        for run_id in random.sample(list(without), min(len(without), MOST_SEARCHES)):
-            if in_time() and self._search(run_id, without[run_id], found):
-                never_launched.append(run_id)
+        sought = random.sample(list(without), min(len(without), MOST_SEARCHES))
+        stopped = self.tasks.stopped() if sought else {}
+        never_launched = [
+            run_id
+            for run_id in sought
+            if in_time() and self._search(run_id, without[run_id], stopped.get(run_id, []), found)
+        ]
         if never_launched:
             self._launch_again(never_launched, found)
         return dict(found)
@@ -98,12 +101,21 @@ class Reconciliation:
                     without.append(run_id)
         return without
 
-    def _search(self, run_id: str, state: RunState, found: dict[str, int]) -> bool:
-        """Find the task of a run that names none; tell whether it was never launched."""
+    def _search(
+        self,
+        run_id: str,
+        state: RunState,
+        stopped: Iterable[Mapping[str, Any]],
+        found: dict[str, int],
+    ) -> bool:
+        """Find the task of a run that names none; tell whether it was never launched.
+
+        ``stopped`` are those of its tasks that are stopping, or stopped lately.
+        """
         try:
             if self.tasks.of_run(run_id):
                 return False
-            for detail in self.tasks.of_run(run_id, stopped=True):
+            for detail in stopped:
                 if detail["lastStatus"] != "STOPPED" or self._conclude(run_id, detail, found):
                     return False
             if state.type == "PENDING":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,11 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
+from fargate_agent.task_details import flow_run_id
+
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
 
 MOST_DESCRIBED = 100
 """DescribeTasks takes so many tasks in one call."""
+
+MOST_STOPPED = 1000
 
 _INVALID = "InvalidParameterException"
 
@@ -43,37 +48,39 @@ class RunningTasks:
     def _ecs(self) -> ECSClient:
         return self.make_ecs()
 
-    def of_run(self, flow_run_id: str, *, stopped: bool = False) -> list[dict[str, Any]]:
-        """Describe the tasks of a run that are not asked to stop, in all of the agent's clusters.
-
-        Parameters
-        ----------
-        stopped
-            Describe those that are, or have stopped, instead: ECS knows them for an hour or so.
-        """
+    def of_run(self, run_id: str) -> list[dict[str, Any]]:
+        """Describe the tasks of a run, in all clusters, that are not asked to stop."""
         return [
             detail
             for cluster in self.clusters
-            if (arns := self._listed(cluster, flow_run_id, stopped=stopped))
+            if (arns := self._listed(cluster, startedBy=run_id))  # which must be alone
             for detail in self.describe(cluster, arns)
             # What stopped a moment ago may be listed among those that live.
-            if (detail.get("desiredStatus") == "STOPPED") is stopped
+            if detail.get("desiredStatus") != "STOPPED"
         ]
 
-    def _listed(self, cluster: str, flow_run_id: str, *, stopped: bool) -> list[str]:
-        # ECS wants startedBy to be the only filter. Where it lets the other one through, as it has
-        # been seen to, the tasks that stopped lately are told too.
-        desired = {"desiredStatus": "STOPPED"} if stopped else {}
+    def stopped(self) -> dict[str, list[dict[str, Any]]]:
+        """Describe the tasks that are stopping or stopped lately, by their runs, for an hour or so.
+
+        Of each cluster the first :data:`MOST_STOPPED`, for others may use it too.
+        """
+        by_run: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for cluster in self.clusters:
+            arns = self._listed(cluster, desiredStatus="STOPPED")
+            for detail in self.describe(cluster, arns):
+                if run_id := flow_run_id(detail):
+                    by_run[run_id].append(detail)
+        return by_run
+
+    def _listed(self, cluster: str, **filters: Any) -> list[str]:
+        paginator = self._ecs.get_paginator("list_tasks")
+        pages = paginator.paginate(
+            cluster=cluster, **filters, PaginationConfig={"MaxItems": MOST_STOPPED}
+        )
         try:
-            pages = self._ecs.get_paginator("list_tasks").paginate(
-                cluster=cluster,
-                startedBy=flow_run_id,
-                **desired,  # type: ignore[arg-type]
-            )
             return [arn for page in pages for arn in page["taskArns"]]
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code == "ClusterNotFoundException" or (stopped and code == _INVALID):
+            if error.response["Error"]["Code"] == "ClusterNotFoundException":
                 return []
             raise
 

@@ -70,7 +70,7 @@ def modules(bundle: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("function", "clients"),
-    [("poll", "_poller"), ("dispatch", "_deliveries"), ("watch", "_prefect")],
+    [("poll", "_poller"), ("dispatch", "_deliveries"), ("watch", "_watcher")],
 )
 @pytest.mark.parametrize(("name", "made"), [({"AWS_LAMBDA_FUNCTION_NAME": "x"}, 1), ({}, 0)])
 def test_clients_are_made_while_lambda_starts_the_function(

@@ -64,11 +64,28 @@ def test_watch_may_list_the_tasks_of_the_agents_cluster() -> None:
     assert listing["Condition"] == {"ArnEquals": {"ecs:cluster": [GIVEN["cluster"]]}}
 
 
-def test_with_prefect_3_watch_needs_no_ecs() -> None:
+def test_with_prefect_3_watch_lists_no_tasks_for_events_name_them() -> None:
     assert "ecs:ListTasks" not in grants(Deployed(synthesize(config())), "watch")
 
 
-@pytest.mark.parametrize("function", ["dispatch", "watch"])
+def test_of_prefect_1_only_the_ends_of_tasks_reach_watch() -> None:
+    (rule,) = of_type(deployed(ecs={"kwargs": GIVEN}).template, "AWS::Events::Rule").values()
+    assert rule["Properties"]["EventPattern"]["detail"] == {
+        "clusterArn": [GIVEN["cluster"]],
+        "startedBy": [{"anything-but": {"prefix": "ecs-svc/"}}],
+        "lastStatus": ["STOPPED"],
+    }
+
+
+def test_agents_of_one_cluster_claim_by_one_name() -> None:
+    one, two = (
+        deployed(agent={"name": name}, ecs={"kwargs": GIVEN}).environment("poll")["CLAIMANT"]
+        for name in ("one", "two")
+    )
+    assert one == two == GIVEN["cluster"]
+
+
+@pytest.mark.parametrize("function", ["poll", "dispatch", "watch"])
 def test_another_accounts_role_is_assumed_and_nothing_done_as_oneself(function: str) -> None:
     stack = deployed(aws={"role_arn": ROLE}, ecs={"kwargs": GIVEN})
     found = grants(stack, function)
@@ -78,9 +95,10 @@ def test_another_accounts_role_is_assumed_and_nothing_done_as_oneself(function: 
 
 def test_keys_of_another_account_are_read_by_those_who_use_them() -> None:
     stack = deployed(aws={"credentials_secret": KEYS}, ecs={"kwargs": GIVEN})
-    for function in ("dispatch", "watch"):
-        assert KEYS in grants(stack, function)["secretsmanager:GetSecretValue"]["Resource"]
-    assert KEYS not in str(grants(stack, "poll"))
+    for function in ("poll", "dispatch", "watch"):
+        found = grants(stack, function)
+        assert KEYS in found["secretsmanager:GetSecretValue"]["Resource"]
+        assert not any(action.startswith(("ecs:", "iam:", "tag:")) for action in found)
 
 
 def test_in_another_account_nothing_is_made_for_tasks() -> None:

@@ -10,6 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk.assertions import Match, Template
 
 from infra.bundling import PYTHON_VERSION
+from infra.fargate_agent import JOBS_LOG_GROUP
 from infra.stack import AgentStack
 from tests.support.stack_template import (
     SECRET,
@@ -76,7 +77,7 @@ def test_the_runs_queue_is_fifo_with_a_fifo_dead_letter_queue(template: Template
             "DeduplicationScope": "messageGroup",
             "FifoThroughputLimit": "perMessageGroupId",
             "ContentBasedDeduplication": False,
-            "RedrivePolicy": {"maxReceiveCount": 100},
+            "RedrivePolicy": {"maxReceiveCount": 200},
             "MessageRetentionPeriod": 14 * 24 * 3600,
         },
     )
@@ -159,7 +160,9 @@ def test_an_interval_of_minutes_sets_the_schedule_and_needs_no_ticks() -> None:
     template.resource_count_is("AWS::Lambda::EventSourceMapping", 2)
 
 
-def test_stopped_tasks_of_the_agents_cluster_reach_watch(template: Template) -> None:
+def test_the_tasks_of_the_agents_cluster_reach_watch_but_those_of_services(
+    template: Template,
+) -> None:
     (cluster,) = template.find_resources("AWS::ECS::Cluster")
     template.has_resource_properties(
         "AWS::Events::Rule",
@@ -169,7 +172,8 @@ def test_stopped_tasks_of_the_agents_cluster_reach_watch(template: Template) -> 
                 "detail-type": ["ECS Task State Change"],
                 "detail": {
                     "clusterArn": [{"Fn::GetAtt": [cluster, "Arn"]}],
-                    "lastStatus": ["STOPPED"],
+                    "startedBy": [{"anything-but": {"prefix": "ecs-svc/"}}],
+                    "lastStatus": Match.absent(),
                 },
             }
         },
@@ -251,6 +255,76 @@ def test_the_outputs_name_what_a_user_looks_for(template: Template) -> None:
         "TaskLogs",
         "TaskRole",
         "WatchFunction",
+    }
+
+
+@pytest.mark.parametrize("function", ["poll", "dispatch", "watch"])
+def test_every_function_knows_the_clusters_that_tasks_may_be_run_in(function: str) -> None:
+    gpu = "arn:aws:ecs:us-east-1:123456789012:cluster/gpu"
+    others = {"kwargs": GIVEN, "allowed_clusters": [gpu]}
+    deployed = Deployed(synthesize(config(ecs=others)))
+    assert json.loads(deployed.environment(function)["CLUSTERS"]) == [GIVEN["cluster"], gpu]
+
+
+def test_a_claim_is_named_by_the_account_the_region_and_the_agent() -> None:
+    names = ("one", "two")
+    claimants = [
+        Deployed(synthesize(config(agent={"name": name}))).environment("poll")["CLAIMANT"]
+        for name in names
+    ]
+    assert claimants == [f"123456789012/us-east-1/{name}/Agent" for name in names]
+
+
+def test_watch_hides_what_it_failed_at_in_its_own_queue() -> None:
+    deployed = Deployed(default_template())
+    queue = deployed.environment("watch")["TASK_EVENTS_QUEUE_URL"].rpartition("/")[2]
+    assert _statements(deployed, "watch")["sqs:ChangeMessageVisibility"]["Resource"].endswith(queue)
+
+
+@pytest.mark.parametrize(
+    ("function", "action"),
+    [
+        *(("poll", action) for action in ("ListTasks", "DescribeTasks", "StopTask")),
+        *(("dispatch", action) for action in ("ListTasks", "DescribeTasks", "StopTask")),
+        ("watch", "DescribeTasks"),
+    ],
+)
+def test_tasks_are_read_and_stopped_in_the_agents_clusters_only(function: str, action: str) -> None:
+    deployed = Deployed(synthesize(config(ecs={"kwargs": GIVEN})))
+    statement = _statements(deployed, function)[f"ecs:{action}"]
+    assert statement["Condition"] == {"ArnEquals": {"ecs:cluster": [GIVEN["cluster"]]}}
+
+
+@pytest.mark.parametrize(
+    ("options", "groups"),
+    [
+        ({}, []),
+        ({"awslogs-group": "/mine"}, ["arn:aws:logs:us-east-1:123456789012:log-group:/mine:*"]),
+    ],
+)
+def test_watch_reads_no_log_groups_but_those_of_the_tasks(
+    options: dict[str, str], groups: list[str]
+) -> None:
+    driver = "awslogs" if options else "awsfirelens"
+    container = {"logConfiguration": {"logDriver": driver, "options": options}}
+    kwargs = {**GIVEN, "containerDefinitions": [container]}
+    deployed = Deployed(synthesize(config(ecs={"kwargs": kwargs})))
+    granted = _statements(deployed, "watch")["logs:GetLogEvents"]["Resource"]
+    found = [granted] if isinstance(granted, str) else granted
+    of_jobs = f"arn:aws:logs:us-east-1:123456789012:log-group:{JOBS_LOG_GROUP}:*"
+    assert found == [*groups, of_jobs]
+
+
+def _statements(deployed: Deployed, function: str) -> dict[str, dict[str, Any]]:
+    """Return the statements of a function's role by each of their actions."""
+    _, resource = deployed.function(function)
+    (role, _) = resource["Properties"]["Role"]["Fn::GetAtt"]
+    return {
+        action: statement
+        for statement in deployed.role_statements(role)
+        for action in (
+            [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+        )
     }
 
 

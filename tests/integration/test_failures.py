@@ -59,13 +59,13 @@ def test_the_last_receive_tells_the_run_before_the_message_is_a_dead_letter(
     monkeypatch.setattr(launcher, "run_task", refuse("ThrottlingException", "Rate exceeded"))
 
     def last(record: dict[str, Any]) -> None:
-        record["attributes"]["ApproximateReceiveCount"] = "100"
+        record["attributes"]["ApproximateReceiveCount"] = str(world.max_receives)
 
     assert world.deliver(last) == [run]
 
     state = world.run(run)["state"]
     assert state["type"] == "CRASHED"
-    assert "Gave up after 100 tries" in state["message"]
+    assert f"Gave up after {world.max_receives} tries" in state["message"]
     assert "Rate exceeded" in state["message"]
 
 

@@ -35,9 +35,8 @@ def exercised(make_world: Callable[..., World]) -> World:
     world.schedule(plain)
     world.poll()
     world.deliver()  # a changed definition is looked for among the older revisions
-    (task, *_) = world.tasks()
-    world.stopped(task, stoppedReason="gone", containers=[])
     in_a_vpc_that_the_job_names(world)
+    what_ends_and_heals_runs(world, plain)
     return world
 
 
@@ -48,9 +47,23 @@ def in_a_vpc_that_the_job_names(world: World) -> None:
     world.stopped(world.launched(named))
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_all_is_allowed_and_no_grant_goes_unused(exercised: World, function: str) -> None:
-    assert_allowed_and_needed(exercised, function)
+def what_ends_and_heals_runs(world: World, deployment: str) -> None:
+    """Have each function look for tasks, stop them, and read what they wrote last."""
+    world.stopped(world.launched(deployment), stoppedReason="gone", containers=[])
+    in_a_group_of_its_own = world.deployment(configure_cloudwatch_logs=True)
+    world.stopped(world.launched(in_a_group_of_its_own), stoppedReason="gone", containers=[])
+    world.changed(world.launched(deployment), fails=True, lastStatus=None)  # it is hidden
+    run = world.schedule(deployment)
+    world.poll()
+    world.aws_faults.after("RunTask", lambda: world.cancel(run))
+    world.deliver()
+    world.cancel(world.launched(deployment)["startedBy"])
+    world.heal()
+
+
+def test_all_is_allowed_and_no_grant_goes_unused(exercised: World) -> None:
+    for function in FUNCTIONS:
+        assert_allowed_and_needed(exercised, function)
 
 
 @pytest.mark.parametrize(

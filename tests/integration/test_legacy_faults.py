@@ -37,7 +37,7 @@ MakeWorld = Callable[..., World1]
 
 LOCKING = pytest.mark.parametrize("locking", [True, False], ids=["version locking", "no locking"])
 ON_DRIFT = pytest.mark.parametrize("on_drift", ["revise", "reuse"])
-MANY = "100"
+MANY = "200"
 """The receives after which the run is told, for a dead letter is next."""
 
 
@@ -206,7 +206,7 @@ def test_the_failures_of_run_task_are_named_and_tried_again(world1: World1, reas
 
     assert world1.dispatch(records) == [run]
     assert world1.state(run) == "Submitted"
-    assert world1.dispatch([redelivered(r, receives=100) for r in records]) == [run]
+    assert world1.dispatch([redelivered(r, receives=int(MANY)) for r in records]) == [run]
 
     assert world1.state(run) == "Failed"
     assert f"{reason} why" in world1.message(run)

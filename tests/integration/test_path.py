@@ -88,6 +88,7 @@ def test_a_warm_launch_calls_ecs_once_and_reports(world: World) -> None:
     assert world.prefect_calls == [
         ("POST", f"/flow_runs/{run}/set_state"),
         ("PATCH", f"/flow_runs/{run}"),
+        ("POST", "/flow_runs/filter"),  # whether anybody has cancelled it meanwhile
         ("POST", "/logs/"),
         ("PATCH", f"/flow_runs/{run}/labels"),
     ]

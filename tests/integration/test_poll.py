@@ -56,7 +56,7 @@ def test_runs_due_until_after_the_next_poll_are_enqueued(world: World) -> None:
     (record,) = world.receive()
     run = FlowRun.from_message(record["body"])
     assert run.id == record["attributes"]["MessageGroupId"] == soon
-    assert run.claim_id == claim_id(run.id, run.scheduled_time)
+    assert run.claim_id == claim_id(run.id, run.scheduled_time, world.claimant)
     assert run.claim_id == record["attributes"]["MessageDeduplicationId"]
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from fargate_agent import dispatch
+from fargate_agent import dispatch, launcher
 from fargate_agent.orchestrators.prefect1_states import RETRY_GRACE
 from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.runs import FlowRun, claim_id
@@ -64,7 +64,7 @@ def test_the_container_is_told_which_run_it_is_and_which_server_to_ask(world1: W
     assert environment(task) == {
         "PREFECT__CONTEXT__FLOW_RUN_ID": task["startedBy"],
         "PREFECT__CONTEXT__FLOW_ID": flow["id"],
-        "FARGATE_AGENT_CLAIM_ID": claim_id(task["startedBy"], due),
+        "FARGATE_AGENT_CLAIM_ID": claim_id(task["startedBy"], due, world1.claimant),
     }
     told = variables(world1.flow_container(task))
     assert told["PREFECT__CLOUD__API"] == world1.server.url
@@ -219,7 +219,7 @@ def test_kwargs_from_s3_stand_above_everything(make_world1: Callable[..., World1
     assert url in line
 
 
-def test_a_warm_launch_calls_aws_twice_and_the_server_three_times(world1: World1) -> None:
+def test_a_warm_launch_calls_aws_twice_and_the_server_four_times(world1: World1) -> None:
     flow = world1.flow()
     world1.launch(flow)
     world1.schedule(flow)
@@ -232,7 +232,7 @@ def test_a_warm_launch_calls_aws_twice_and_the_server_three_times(world1: World1
     # GetObject is the look for a kwargs file.
     assert world1.recorder.of("dispatch") == ["GetObject", "RunTask"]
     asked = world1.asked(since=before)
-    assert asked == ["flow_run", "set_flow_run_states", "write_run_logs"]
+    assert asked == ["flow_run", "set_flow_run_states", "flow_run", "write_run_logs"]
 
 
 def test_without_external_kwargs_a_warm_launch_calls_aws_once(
@@ -247,11 +247,12 @@ def test_without_external_kwargs_a_warm_launch_calls_aws_once(
     assert world.recorder.of("dispatch") == ["RunTask"]
 
 
-def test_a_batch_of_ten_runs_is_read_in_one_call(
+def test_a_batch_of_ten_runs_is_read_in_one_call_before_and_one_after(
     world1: World1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However long this machine takes to come to the last of them.
-    monkeypatch.setattr(dispatch, "Reads", partial(Reads, fresh_seconds=60))
+    for module in (dispatch, launcher):
+        monkeypatch.setattr(module, "Reads", partial(Reads, fresh_seconds=60))
     flow = world1.flow()
     runs = {world1.schedule(flow) for _ in range(10)}
     world1.poll()
@@ -260,7 +261,7 @@ def test_a_batch_of_ten_runs_is_read_in_one_call(
     assert world1.deliver() == []
 
     assert {task["startedBy"] for task in world1.tasks()} == runs
-    assert world1.asked(since=before).count("flow_run") == 1
+    assert world1.asked(since=before).count("flow_run") == 2
 
 
 def test_an_idle_poll_is_one_call(world1: World1) -> None:

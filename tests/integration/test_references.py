@@ -176,14 +176,21 @@ def test_a_variable_made_later_is_seen_by_the_very_next_run(world: World) -> Non
 def test_a_steady_state_run_reads_nothing(world: World) -> None:
     deployment = everything(world)
     world.launched(deployment)
-    world.schedule(deployment)
+    run = world.schedule(deployment)
     world.poll()
     world.prefect_calls.clear()
 
     world.deliver()
 
     assert reads(world) == []
-    assert [method for method, _ in world.prefect_calls] == ["POST", "PATCH", "POST", "PATCH"]
+    called = [(method, path.partition("/flow_runs/")[2]) for method, path in world.prefect_calls]
+    assert called == [
+        ("POST", f"{run}/set_state"),
+        ("PATCH", run),
+        ("POST", "filter"),
+        ("POST", ""),  # its log
+        ("PATCH", f"{run}/labels"),
+    ]
 
 
 def test_a_missing_variable_is_asked_for_once_in_a_launch(world: World) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from fargate_agent.orchestrators import Page
 from fargate_agent.orchestrators.prefect3 import PAGE_SIZE
-from fargate_agent.orchestrators.states import RunState
+from fargate_agent.orchestrators.states import History, RunState
 from fargate_agent.runs import FlowRun
 
 
@@ -58,19 +58,30 @@ class FakeSqs:
 
 @dataclass
 class FakePrefect:
-    """One server: its answers to polls, the states of its runs, and what it was told."""
+    """One server: its answers to polls, the states of its runs, and what it was told.
+
+    What ends or reschedules a run changes its state here too.
+    """
 
     pages: list[list[FlowRun]] = field(default_factory=list)
     states: dict[str, RunState] = field(default_factory=dict)
+    histories: dict[str, History] = field(default_factory=dict)
+    claims: list[FlowRun] = field(default_factory=list)
+    """What is claimed by the agent."""
     failure: Exception | None = None
     """Raised by whatever tells the server something."""
     reads_every_run: bool = False
     runs_outlive_containers: bool = False
+    knows_events: bool = True
+    knows_events: bool = True
     limited: frozenset[str] = frozenset()
     """Queues with a concurrency limit."""
     horizons: list[datetime] = field(default_factory=list)
     afters: list[datetime | None] = field(default_factory=list)
     told: list[tuple[Any, ...]] = field(default_factory=list)
+    reads: list[set[str]] = field(default_factory=list)
+    """Of which runs the states were read, by call."""
+    flushes: int = 0
 
     def heartbeat(self, interval_seconds: int) -> None:
         self._tell("heartbeat", interval_seconds)
@@ -85,13 +96,59 @@ class FakePrefect:
         return self.limited
 
     def run_states(self, ids: Iterable[str]) -> dict[str, RunState]:
-        return {id: self.states[id] for id in ids if id in self.states}
+        asked = set(ids)
+        self.reads.append(asked)
+        return {id: self.states[id] for id in asked if id in self.states}
+
+    def is_deleted(self, flow_run_id: str) -> bool:
+        return flow_run_id not in self.states
+
+    def active_runs(self, types: Iterable[str]) -> Iterator[dict[str, RunState]]:
+        wanted = set(types)
+        ids = sorted(id for id, state in self.states.items() if state.type in wanted)
+        for start in range(0, len(ids), PAGE_SIZE):
+            yield {id: self.states[id] for id in ids[start : start + PAGE_SIZE]}
+
+    def history(self, flow_run_id: str) -> History:
+        return self.histories.get(flow_run_id) or run_history()
+
+    def claimed(self, ids: Iterable[str]) -> list[FlowRun]:
+        wanted = set(ids)
+        return [run for run in self.claims if run.id in wanted]
+
+    def launched(self, run: FlowRun, task: Any, details: str | None) -> None:
+        self._tell("launched", run.id, task.arn, details)
 
     def crash(self, flow_run_id: str, message: str) -> None:
         self._tell("crash", flow_run_id, message)
+        self._change(flow_run_id, type="CRASHED")
 
     def cancelled(self, flow_run_id: str, message: str) -> None:
         self._tell("cancelled", flow_run_id, message)
+        self._change(flow_run_id, type="CANCELLED")
+
+    def relaunch(
+        self, flow_run_id: str, state: RunState, claim: str, *, due: datetime, message: str
+    ) -> None:
+        assert state == self.states[flow_run_id]
+        self._tell("relaunch", flow_run_id, claim, due, message)
+        new = {"type": "SCHEDULED", "scheduled_time": due, "claim_id": None}
+        self._change(flow_run_id, **new, infrastructure_id=None, waits_in_process=False)
+
+    def forward(self, flow_run_id: str, lines: Sequence[str]) -> None:
+        if lines:
+            self._tell("forward", flow_run_id, *lines)
+
+    def emit(self, events: Sequence[Mapping[str, Any]]) -> None:
+        if events:
+            self._tell("emit", *events)
+
+    def flush(self) -> None:
+        self.flushes += 1
+
+    def _change(self, flow_run_id: str, **changes: Any) -> None:
+        if flow_run_id in self.states:
+            self.states[flow_run_id] = replace(self.states[flow_run_id], **changes)
 
     def _tell(self, *what: Any) -> None:
         self.told.append(what)
@@ -117,3 +174,8 @@ def run_state(type: str, **changes: Any) -> RunState:
     """Return a run's state that tells nothing but its type."""
     fields = {"scheduled_time": None, "claim_id": None, "infrastructure_id": None}
     return RunState(**{"type": type, **fields, **changes})
+
+
+def run_history(**changes: Any) -> History:
+    """Return the history of a run that nobody has claimed."""
+    return History(**{"claim_id": None, "ours": False, "relaunches": 0, **changes})

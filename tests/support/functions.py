@@ -11,7 +11,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -117,6 +117,21 @@ class Functions:
             cached.cache_clear()
 
     @contextmanager
+    def later(self, seconds: float) -> Iterator[None]:
+        """Let the functions' clock be so much ahead inside the block."""
+
+        class Later(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+                return datetime.now(tz) + timedelta(seconds=seconds)
+
+        with (
+            mock.patch.object(poll, "datetime", Later),
+            mock.patch.object(dispatch, "datetime", Later),
+        ):
+            yield
+
+    @contextmanager
     def inside(self, function: str) -> Iterator[None]:
         """Be that function: its environment, and its calls recorded."""
         settings.load.cache_clear()
@@ -127,10 +142,23 @@ class Functions:
         ):
             yield
 
+    def heal(self, later: float = 0) -> None:
+        """Poll as a cold function does, which heals at once, so many seconds later."""
+        self.cold_start()
+        with self.later(later):
+            self.poll()
+
     def poll(self, event: dict[str, Any] | None = None) -> int:
         """Invoke ``poll``, as the schedule does or with an event of the ticks queue."""
         with self.inside("poll"):
             return poll.handler(event or {}, CONTEXT)["found"]  # type: ignore[arg-type]
+
+    def poke(self, secret: str) -> dict[str, Any]:
+        """Call the function URL to poll now."""
+        headers = {"authorization": f"Bearer {secret}"}
+        event = {"rawPath": "/api/poke", "headers": headers, "requestContext": {"http": {}}}
+        with self.inside("poll"):
+            return dict(poll.handler(event, CONTEXT))  # type: ignore[arg-type]
 
     def deliver(self, change: Callable[[dict[str, Any]], None] | None = None) -> list[str]:
         """Receive a batch from the runs queue, invoke ``dispatch``, delete what it acknowledged.
@@ -212,6 +240,16 @@ class Functions:
     def runs_queue(self) -> str:
         """The URL of the runs queue."""
         return self.environment["dispatch"]["RUNS_QUEUE_URL"]
+
+    @property
+    def claimant(self) -> str:
+        """The name that the agent claims runs by."""
+        return self.environment["poll"]["CLAIMANT"]
+
+    @property
+    def max_receives(self) -> int:
+        """So often is a message of the runs queue received at most."""
+        return int(self.environment["dispatch"]["MAX_RECEIVES"])
 
     # -- AWS
 

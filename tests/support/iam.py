@@ -53,8 +53,7 @@ def requests(call: Call) -> Iterator[Request]:
         case "GetSecretValue":
             yield Request("secretsmanager:GetSecretValue", params["SecretId"])
         case "ListTasks" | "DescribeTasks" | "StopTask" as operation:
-            for task in params.get("tasks") or [params.get("task", "*")]:
-                yield Request(f"ecs:{operation}", task, {"ecs:cluster": params["cluster"]})
+            yield from _on_tasks(operation, params)
         case "GetLogEvents":
             group = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{params['logGroupName']}"
             stream = f"{group}:log-stream:{params['logStreamName']}"
@@ -146,6 +145,11 @@ def _definition(name: str) -> str:
     """IAM compares a revision's ARN, also where the call names it, or its family, short."""
     arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{name}"
     return name if name.startswith("arn:") else arn
+
+
+def _on_tasks(operation: str, params: dict[str, Any]) -> Iterator[Request]:
+    for task in params.get("tasks") or [params.get("task", "*")]:
+        yield Request(f"ecs:{operation}", task, {"ecs:cluster": params["cluster"]})
 
 
 def _pass_roles(params: dict[str, Any]) -> Iterator[Request]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from tests.support.graphql_text import GraphqlError
 from tests.support.prefect1_schema import Row, find
-from tests.support.prefect1_state import OCCUPYING, SCHEDULED, Prefect1Store, new_state, now
+from tests.support.prefect1_state import OCCUPYING, SCHEDULED, Prefect1Store, new_state
 
 
 def register_agent(store: Prefect1Store, agent: Mapping[str, Any], core_version: str | None) -> str:
@@ -39,7 +39,7 @@ def runs_in_queue(
     agent_id: str | None,
 ) -> list[str]:
     """Return the ids of runs that are due, or have a task run that is, and fit the labels."""
-    before = before or now()
+    before = before or store.now().isoformat()
     waiting = {"state": {"_in": SCHEDULED}, "state_start_time": {"_lte": before}}
     running = {"state": {"_eq": "Running"}, "task_runs": waiting}
     where = {"tenant_id": {"_eq": tenant_id}, "_or": [waiting, running]}
@@ -54,7 +54,7 @@ def runs_in_queue(
         )
         for agent in store.agents:
             if agent["id"] == agent_id:
-                agent["last_queried"] = now()
+                agent["last_queried"] = store.now().isoformat()
     wanted = set(labels)
     fitting = [run["id"] for run in rows if _fits(set(run["labels"]), wanted)]
     return fitting[: store.queue_limit]
@@ -129,7 +129,7 @@ def _queue(store: Prefect1Store, run: Row, agent_id: str | None) -> None:
     queued = new_state(
         "Queued",
         "Queued by flow run concurrency limit",
-        datetime.now(UTC) + timedelta(seconds=store.queue_seconds),
+        store.now() + timedelta(seconds=store.queue_seconds),
     )
     store.put(run, {**queued, "state": run["serialized_state"]}, agent_id)
 

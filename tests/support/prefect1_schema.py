@@ -33,6 +33,7 @@ TYPES: dict[str, dict[str, str | None]] = {
         "flow": "flow",
         "flow_run": "flow_run",
         "flow_run_by_pk": "flow_run",
+        "flow_run_state": "flow_run_state",
         "task_run": "task_run",
     },
     "mutation_root": {
@@ -58,6 +59,7 @@ TYPES: dict[str, dict[str, str | None]] = {
         **_scalars("task_id flow_run_id map_index"),
         "flow_run": "flow_run",
     },
+    "flow_run_state": _scalars("flow_run_id state message version timestamp start_time"),
     "agent_id_payload": _scalars("id"),
     "runs_in_queue_payload": _scalars("flow_run_ids"),
     "set_states_payload": {"states": "set_state_payload"},
@@ -97,7 +99,7 @@ INPUTS: dict[str, dict[str, str]] = {
 }
 
 _LOG_LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
-_INSTANTS = {"state_start_time", "state_timestamp", "scheduled_start_time"}
+_INSTANTS = {"state_start_time", "state_timestamp", "scheduled_start_time", "timestamp"}
 _ROW_ARGUMENTS = {"where", "order_by", "limit", "offset"}
 _DEEPEST = 7  # the gateway's limit
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.message import Message
 from typing import Any, Literal, NamedTuple
 
@@ -65,6 +66,8 @@ class Prefect1Server(Prefect1Store):
         name the tenant in ``X-PREFECT-TENANT-ID``.
     unauthorized_status
         The HTTP status of a refusal: the API's gateway answers 200 with an error.
+    now
+        The server's clock.
     """
 
     def __init__(
@@ -74,11 +77,12 @@ class Prefect1Server(Prefect1Store):
         api_key: bool = False,
         unauthorized_status: Literal[200, 401] = 200,
         port: int = 0,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         if token is None:
-            super().__init__(full_slots="refuse")
+            super().__init__(full_slots="refuse", now=now)
         else:
-            super().__init__(full_slots="queue", conflict_code="VERSION_LOCKING_ERROR")
+            super().__init__(full_slots="queue", conflict_code="VERSION_LOCKING_ERROR", now=now)
         self.token = token
         self.api_key = api_key
         self.unauthorized_status = unauthorized_status
@@ -258,6 +262,8 @@ class Prefect1Server(Prefect1Store):
                     rows = list(self.flows.values())
                 case "flow_run":
                     rows = list(self.runs.values())
+                case "flow_run_state":
+                    rows = self.flow_run_states()
                 case _:
                     rows = list(self.task_runs.values())
             return find(field.name, rows, field.arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -38,6 +38,8 @@ class Prefect1Store:
         and Cloud do.
     conflict_code
         The error code of an update with a stale version.
+    now
+        The server's clock.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class Prefect1Store:
         *,
         full_slots: Literal["refuse", "queue"] = "refuse",
         conflict_code: str = "INTERNAL_SERVER_ERROR",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self.now = now
         self.tenant_id = "3f0b7a1c-0000-4000-8000-00000000aaaa"
         self.full_slots = full_slots
         self.conflict_code = conflict_code
@@ -111,7 +115,7 @@ class Prefect1Store:
         if labels is None:
             labels = (run_config or flow["environment"] or {}).get("labels") or ()
         run_id = id or str(uuid.uuid4())
-        due = due or datetime.now(UTC)
+        due = due or self.now()
         run: Row = {
             "id": run_id,
             "tenant_id": self.tenant_id,
@@ -155,7 +159,7 @@ class Prefect1Store:
         with self.lock:
             self.task_runs[task_run["id"]] = task_run
             run["task_runs"].append(task_run)
-            self.put(task_run, new_state(state, None, due or datetime.now(UTC)))
+            self.put(task_run, new_state(state, None, due or self.now()))
         return task_run
 
     def add_agent_config(self, settings: Mapping[str, Any], *, id: str | None = None) -> Row:
@@ -173,7 +177,7 @@ class Prefect1Store:
             run = self.runs[run_id]
             if type == "Cancelled":
                 self.cancel_task_runs(run)
-            self.put(run, new_state(type, message, due or datetime.now(UTC)))
+            self.put(run, new_state(type, message, due or self.now()))
             return run
 
     # -- what is kept --------------------------------------------------------------------------
@@ -191,6 +195,15 @@ class Prefect1Store:
         with self.lock:
             return list(self._histories[id])
 
+    def flow_run_states(self) -> list[Row]:
+        """Return the states that all flow runs had, as the API tells them."""
+        with self.lock:
+            return [
+                {**row, "flow_run_id": id, "start_time": row["serialized_state"].get("start_time")}
+                for id in self.runs
+                for row in self._histories[id]
+            ]
+
     def logs(self, run_id: str) -> list[Row]:
         """Return what was logged for a run."""
         with self.lock:
@@ -201,7 +214,8 @@ class Prefect1Store:
     def log(self, line: Row) -> None:
         """Keep a line with its run, also of a run that is not known."""
         with self.lock:
-            self._logs.setdefault(line["flow_run_id"], []).append({"timestamp": now(), **line})
+            written = {"timestamp": self.now().isoformat(), **line}
+            self._logs.setdefault(line["flow_run_id"], []).append(written)
 
     def put(self, row: Row, state: State, agent_id: str | None = None) -> None:
         """Give a flow run or task run its next state."""
@@ -213,7 +227,7 @@ class Prefect1Store:
             serialized_state=state,
             state_start_time=state.get("start_time"),
             state_message=state.get("message"),
-            state_timestamp=now(),
+            state_timestamp=self.now().isoformat(),
         )
         kept = {column: row[column] for column in ("state", "version", "serialized_state")}
         kept |= {"message": row["state_message"], "timestamp": row["state_timestamp"]}
@@ -223,7 +237,7 @@ class Prefect1Store:
         """Cancel the task runs of a run that have not finished."""
         for task_run in run["task_runs"]:
             if task_run["state"] not in FINISHED:
-                self.put(task_run, new_state("Cancelled", None, datetime.now(UTC)))
+                self.put(task_run, new_state("Cancelled", None, self.now()))
 
 
 def new_state(type: str, message: str | None, due: datetime) -> State:
@@ -246,8 +260,3 @@ def _image(name: str) -> dict[str, Any]:
         "prefect_version": "0.14.22",
         "__version__": "0.14.22",
     }
-
-
-def now() -> str:
-    """Return the time as the API writes it."""
-    return datetime.now(UTC).isoformat()

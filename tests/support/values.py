@@ -93,12 +93,19 @@ def agent(**changes: Any) -> Agent:
 
 
 def sqs_record(
-    body: str, *, id: str = "m1", group: str | None = RUN_ID, receives: int = 1, sent: datetime
+    body: str,
+    *,
+    id: str = "m1",
+    group: str | None = RUN_ID,
+    receives: int = 1,
+    sent: datetime,
+    received: datetime | None = None,
 ) -> dict[str, Any]:
-    """Return one message as Lambda hands it over."""
+    """Return one message as Lambda hands it over, first received when it was sent or later."""
     attributes = {
         "ApproximateReceiveCount": str(receives),
         "SentTimestamp": str(int(sent.timestamp() * 1000)),
+        "ApproximateFirstReceiveTimestamp": str(int((received or sent).timestamp() * 1000)),
     }
     if group is not None:
         attributes["MessageGroupId"] = group

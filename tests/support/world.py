@@ -176,6 +176,20 @@ class World(Functions):
         body = {"state": {"type": type, **state}, "force": False}
         return dict(self.prefect.post(f"/flow_runs/{id}/set_state", body))
 
+    def cancel(self, id: str) -> str:
+        """Cancel a run as Prefect's UI does; return the state that it is in then."""
+        self.set_state(id, "CANCELLING", name="Cancelling")
+        return str(self.run(id)["state_type"])
+
+    def state(self, id: str) -> str:
+        """Return the type of a run's state."""
+        return str(self.run(id)["state_type"])
+
+    def states(self, id: str) -> list[str]:
+        """Return the names of all states that a run had."""
+        found = self.prefect.get(f"/flow_run_states/?flow_run_id={id}")
+        return [state["name"] for state in sorted(found, key=lambda s: str(s["timestamp"]))]
+
     def launched(self, deployment: str, **body: Any) -> dict[str, Any]:
         """Take one run of a deployment all the way, and return its task."""
         run = self.schedule(deployment, **body)

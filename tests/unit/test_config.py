@@ -47,11 +47,17 @@ def test_a_short_file_gets_the_defaults():
             "launch_type": "FARGATE",
             "enable_task_revisions": False,
             "on_drift": "revise",
+            "relaunch_attempts": 2,
             "kwargs": {},
             "allowed_roles": [],
             "allowed_clusters": [],
         },
-        "external_kwargs": {"enabled": True, "bucket": None, "prefix": "kwargs"},
+        "external_kwargs": {
+            "enabled": True,
+            "bucket": None,
+            "prefix": "kwargs",
+            "allow": None,
+        },
     }
 
 
@@ -78,6 +84,7 @@ def test_a_whole_file_is_read_as_it_is_written():
         [ecs]
         launch_type = "FARGATE"
         on_drift = "reuse"
+        relaunch_attempts = 5
         allowed_roles = ["arn:aws:iam::123456789012:role/etl"]
         allowed_clusters = ["arn:aws:ecs:eu-west-1:123456789012:cluster/etl"]
         [ecs.kwargs]
@@ -88,6 +95,7 @@ def test_a_whole_file_is_read_as_it_is_written():
         enabled = false
         bucket = "etl-kwargs"
         prefix = "team/kwargs"
+        allow = ["cpu", "overrides.containerOverrides.environment"]
     """)
 
     assert config.model_dump() == {
@@ -120,6 +128,7 @@ def test_a_whole_file_is_read_as_it_is_written():
             "launch_type": "FARGATE",
             "enable_task_revisions": False,
             "on_drift": "reuse",
+            "relaunch_attempts": 5,
             "kwargs": {
                 "cpu": 512,
                 "cluster": "etl",
@@ -128,7 +137,12 @@ def test_a_whole_file_is_read_as_it_is_written():
             "allowed_roles": ["arn:aws:iam::123456789012:role/etl"],
             "allowed_clusters": ["arn:aws:ecs:eu-west-1:123456789012:cluster/etl"],
         },
-        "external_kwargs": {"enabled": False, "bucket": "etl-kwargs", "prefix": "team/kwargs"},
+        "external_kwargs": {
+            "enabled": False,
+            "bucket": "etl-kwargs",
+            "prefix": "team/kwargs",
+            "allow": ["cpu", "overrides.containerOverrides.environment"],
+        },
     }
 
 
@@ -189,6 +203,9 @@ def test_an_unknown_key_names_the_nearest_known_one(text: str, message: str):
         ("[ecs]\nallowed_roles = ['x']\n", "ecs.allowed_roles.0: must be an ARN such as arn:aws:"),
         ("[ecs]\nallowed_clusters = ['x']\n", "ecs.allowed_clusters.0: must be an ARN such as"),
         ("[ecs]\nlaunch_type = 'ECS'\n", "ecs.launch_type: Input should be 'FARGATE', 'FARGATE_SP"),
+        ("[ecs]\nrelaunch_attempts = -1\n", "ecs.relaunch_attempts: Input should be greater than"),
+        ("[ecs]\nrelaunch_attempts = 11\n", "ecs.relaunch_attempts: Input should be less than"),
+        ("[ecs]\nrelaunch_attempts = '2'\n", "ecs.relaunch_attempts: Input should be a valid int"),
         ("[ecs]\non_drift = 'x'\n", "ecs.on_drift: Input should be 'revise', 'reuse' or 'fail'"),
         ("[aws]\nregion = 'Paris'\n", "aws.region: String should match pattern "),
         ("[aws]\nrole_arn = 'x'\n", "aws.role_arn: must be an ARN such as arn:aws:"),

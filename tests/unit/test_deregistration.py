@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from fargate_agent.deregistration import DEREGISTER_ENV, TAG, deregister, told, with_deregistration
+from fargate_agent.deregistration import DEREGISTER_ENV, TAG, deregister, with_deregistration
+from fargate_agent.task_details import told
 from tests.support.aws import stubbed
 from tests.support.rendering import rendered
 from tests.support.revisions import ARN
@@ -14,8 +15,14 @@ from tests.support.values import stopped_task
 ETL = ARN + "etl:7"
 
 
-def nobody() -> Any:
-    raise AssertionError("ECS is not asked")
+class Nobody:
+    """An ECS that is not asked for anything."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"ECS is asked for {name}")
+
+
+NOBODY: Any = Nobody()
 
 
 def event(request: Any = None, **changes: Any) -> dict[str, Any]:
@@ -58,7 +65,7 @@ def test_a_stopped_tasks_definition_is_deregistered():
     with stubbed("ecs") as (ecs, script):
         script.add_response("deregister_task_definition", {}, {"taskDefinition": ETL})
 
-        deregister(lambda: ecs, event())
+        deregister(ecs, event())
 
 
 @pytest.mark.parametrize("code", ["ClientException", "AccessDeniedException"])
@@ -66,7 +73,7 @@ def test_one_that_is_deregistered_already_or_may_not_be_is_no_failure(code: str)
     with stubbed("ecs") as (ecs, script):
         script.add_client_error("deregister_task_definition", code)
 
-        deregister(lambda: ecs, event())
+        deregister(ecs, event())
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "ServerException"])
@@ -75,26 +82,26 @@ def test_any_other_failure_brings_the_event_back(code: str):
         script.add_client_error("deregister_task_definition", code)
 
         with pytest.raises(ClientError, match=code):
-            deregister(lambda: ecs, event())
+            deregister(ecs, event())
 
 
 def test_a_task_that_says_nothing_leaves_its_definition():
-    deregister(nobody, event(rendered().request))
-    deregister(nobody, stopped_task(taskDefinitionArn=ETL))
+    deregister(NOBODY, event(rendered().request))
+    deregister(NOBODY, stopped_task(taskDefinitionArn=ETL))
 
 
 def test_a_task_of_another_definition_leaves_it():
     detail = event()
 
-    deregister(nobody, {**detail, "taskDefinitionArn": ARN + "etl:8"})
+    deregister(NOBODY, {**detail, "taskDefinitionArn": ARN + "etl:8"})
     del detail["taskDefinitionArn"]
-    deregister(nobody, detail)
+    deregister(NOBODY, detail)
 
 
 def test_a_variable_of_the_job_deregisters_nothing():
     request = rendered({"env": {DEREGISTER_ENV: ETL}}).request
 
-    deregister(nobody, event(request))
+    deregister(NOBODY, event(request))
 
 
 def test_a_job_says_whether_it_is_to_be_deregistered():
@@ -126,7 +133,7 @@ def test_a_sidecar_deregisters_nothing():
     flow = told_container("flow", FARGATE_AGENT_CLAIM_ID="c")
     overrides = {"containerOverrides": [sidecar, flow]}
 
-    deregister(nobody, {"overrides": overrides, "taskDefinitionArn": ETL})
+    deregister(NOBODY, {"overrides": overrides, "taskDefinitionArn": ETL})
 
 
 def told_container(name: str, **environment: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -223,9 +223,20 @@ def test_a_doubtful_message_is_launched_by_what_prefect_says_of_its_run(
     receives: int, age: int, known: Any
 ):
     scene, run = Scene(), flow_run()
-    sent = datetime.fromtimestamp(NOON.timestamp() - age, UTC)
+    sent = NOON - timedelta(seconds=age)
 
-    scene.deliver(run_message(run, receives=receives, sent=sent))
+    scene.deliver(run_message(run, receives=receives, sent=sent, received=NOON))
+
+    assert scene.launcher.launched == [(run, known)]
+
+
+@pytest.mark.parametrize("skew", [-200, 300])
+@pytest.mark.parametrize(("age", "known"), [(5, None), (61, READS)])
+def test_a_functions_clock_makes_no_message_doubtful_and_none_sure(skew: int, age: int, known: Any):
+    scene = Scene(early=-skew)
+    run = flow_run(scheduled_time=min(NOON, scene.clock.time))
+
+    scene.deliver(run_message(run, sent=NOON - timedelta(seconds=age), received=NOON))
 
     assert scene.launcher.launched == [(run, known)]
 

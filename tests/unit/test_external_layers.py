@@ -25,7 +25,7 @@ def read(*files: tuple[str, str | None], **run: Any) -> list[KwargsFile]:
             body = StreamingBody(io.BytesIO(content.encode()), len(content))
             answer = {"Body": body, "ContentLength": len(content)}
             script.add_response("get_object", answer, asked)
-        return KwargsFiles(s3, "bucket", "kwargs").read(flow_run(**run))
+        return KwargsFiles(s3, "bucket", "kwargs", kwargs_model()).read(flow_run(**run))
 
 
 def test_the_flows_file_is_read_then_the_deployments():
@@ -53,7 +53,7 @@ def test_a_run_without_a_deployment_or_a_name_for_its_file_has_the_flows_alone(n
 
 def test_without_a_bucket_nothing_is_read():
     with stubbed("s3") as (s3, _):
-        assert KwargsFiles(s3, None, "kwargs").read(flow_run()) == []
+        assert KwargsFiles(s3, None, "kwargs", kwargs_model()).read(flow_run()) == []
 
 
 def test_the_deployments_file_stands_above_the_flows_and_variables_merge_by_name():

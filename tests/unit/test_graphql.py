@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from fargate_agent.errors import PermanentError
 from fargate_agent.orchestrators.graphql import (
     ATTEMPTS,
     GraphQL,
@@ -17,7 +16,7 @@ from fargate_agent.orchestrators.graphql import (
     QueryRefused,
     StateRefused,
 )
-from fargate_agent.orchestrators.http import ApiError, CredentialsRefused, JsonClient
+from fargate_agent.orchestrators.http import ApiError, CredentialsExpired, JsonClient
 from tests.support.scripted_server import Answer, ScriptedServer
 
 QUERY = "query { hello }"
@@ -81,9 +80,9 @@ def test_an_empty_list_of_errors_is_no_error():
         (errors("State update failed for flow run ID 1"), StateRefused),
         (errors("anything", code="VERSION_LOCKING_ERROR"), StateRefused),
         (errors("Unable to get flow run concurrency slot. Aborting."), NoConcurrencySlot),
-        (errors("AuthenticationError: Forbidden", code="UNAUTHENTICATED"), CredentialsRefused),
-        (errors("Malformed Authorization header"), CredentialsRefused),
-        (errors("no", code="UNAUTHENTICATED", status=401), CredentialsRefused),
+        (errors("AuthenticationError: Forbidden", code="UNAUTHENTICATED"), CredentialsExpired),
+        (errors("Malformed Authorization header"), CredentialsExpired),
+        (errors("no", code="UNAUTHENTICATED", status=401), CredentialsExpired),
         (errors("Something broke", code="INTERNAL_SERVER_ERROR"), ApiError),
         (errors("Something broke"), ApiError),
         (
@@ -99,13 +98,15 @@ def test_errors_are_told_apart(answer: Answer, kind: type[Exception]):
     assert type(failure.value) is kind
 
 
-def test_refused_credentials_are_the_users_to_mend_and_the_secret_is_named():
+def test_refused_credentials_are_worth_another_try_and_the_secret_is_named():
     refused = errors("Forbidden", code="UNAUTHENTICATED")
     with (
         api(refused, refused) as (graphql, _),
-        pytest.raises(PermanentError, match=r"prefect\.api_key_secret"),
+        pytest.raises(ApiError, match=r"prefect\.api_key_secret") as failure,
     ):
         graphql(QUERY)
+
+    assert failure.value.status == 401
 
 
 def test_an_error_names_the_call_and_all_the_servers_words():

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import pytest
 from urllib3.util import retry
 
+from fargate_agent.errors import PermanentError
 from fargate_agent.orchestrators.http import (
     RETRIES,
     ApiError,
+    CredentialsExpired,
     CredentialsRefused,
     CsrfToken,
     JsonClient,
@@ -168,13 +170,22 @@ def test_a_refused_key_is_read_again_once():
     assert sent == ["Bearer old", "Bearer new", "Bearer new"]
 
 
-def test_a_key_that_is_refused_twice_is_the_users_to_mend():
+def test_a_key_that_is_refused_twice_is_no_runs_fault_and_the_secret_is_named():
     with api(Answer(401), Answer(401), keys=("Bearer old", "Bearer new")) as (client, server):
-        with pytest.raises(CredentialsRefused) as refusal:
+        with pytest.raises(CredentialsExpired) as refusal:
             client.get("/x")
 
         assert len(server.requests) == 2
-    assert str(refusal.value).startswith("GET /x: Prefect refused the agent's credentials (401).")
+    assert refusal.value.status == 401
+    message = str(refusal.value)
+    assert message.startswith("GET /x: 401: Prefect refused the agent's credentials (401).")
+    assert "prefect.api_key_secret or prefect.auth_string_secret" in message
+
+
+def test_a_key_that_is_not_known_is_worth_another_try_and_one_that_may_not_is_not():
+    assert issubclass(CredentialsExpired, ApiError)
+    assert not issubclass(CredentialsExpired, PermanentError)
+    assert issubclass(CredentialsRefused, PermanentError)
 
 
 def test_a_csrf_refusal_fetches_a_token_and_tries_again_and_the_token_is_kept():

@@ -1,4 +1,5 @@
 import json
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 from fargate_agent.errors import PermanentError
 from fargate_agent.orchestrators.http import ApiError
 from fargate_agent.orchestrators.prefect3 import PAGE_SIZE
-from fargate_agent.poll import NotAllSent, Poller, handler
+from fargate_agent.poll import UPKEEP_UNTIL_SECONDS, NotAllSent, Poller, handler
 from fargate_agent.runs import FlowRun
+from infra.fargate_agent import TIMEOUTS
 from tests.support.fakes import Clock, FakePrefect, FakeSqs
 from tests.support.values import NOON, flow_run, settings
 
@@ -192,7 +194,76 @@ def test_where_a_concurrency_limit_applies_only_what_is_due_is_enqueued():
     assert sqs.all_sent == [due.claim_id, free.claim_id]
 
 
-def test_ticks_that_cannot_be_sent_do_not_stop_the_poll(monkeypatch: pytest.MonkeyPatch):
+class FakeUpkeep:
+    """Keeps what it was asked to do, and until when."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, float]] = []
+
+    def tend(self, *, until: float) -> None:
+        self.asked.append(("tend", until))
+
+    def cancel(self, *, until: float) -> None:
+        self.asked.append(("cancel", until))
+
+
+@pytest.fixture
+def upkeep(monkeypatch: pytest.MonkeyPatch) -> FakeUpkeep:
+    made = FakeUpkeep()
+    monkeypatch.setattr("fargate_agent.poll._upkeep", lambda: made)
+    monkeypatch.setattr("time.monotonic", lambda: 1000.0)
+    return made
+
+
+POKE = {
+    "rawPath": "/api/poke",
+    "headers": {"authorization": "Bearer knock"},
+    "requestContext": {"http": {}},
+}
+
+
+class Knock:
+    def matches(self, authorization: str) -> bool:
+        return authorization == "Bearer knock"
+
+
+@pytest.mark.parametrize(
+    ("event", "asked"),
+    [
+        ({}, [("tend", 1000.0 + UPKEEP_UNTIL_SECONDS)]),
+        ({"Records": [{"body": "{}"}]}, []),
+        (POKE, [("cancel", 1000.0 + UPKEEP_UNTIL_SECONDS)]),
+        ({**POKE, "rawPath": "/api/health"}, []),
+        ({**POKE, "headers": {}}, []),
+    ],
+)
+@pytest.mark.parametrize("fails", [False, True])
+def test_runs_are_looked_after_at_each_scheduled_poll_and_cancelled_at_a_poke(
+    monkeypatch: pytest.MonkeyPatch,
+    upkeep: FakeUpkeep,
+    event: dict[str, Any],
+    asked: list[Any],
+    fails: bool,
+):
+    agent, prefect, _, _ = poller()
+    monkeypatch.setattr("fargate_agent.poll._poller", lambda: agent)
+    monkeypatch.setattr("fargate_agent.poll._secret", Knock)
+    if fails:
+        prefect.failure = PermanentError("of type 'process'")
+
+    with suppress(PermanentError):
+        handler(event, None)  # type: ignore[arg-type]
+
+    assert upkeep.asked == asked
+
+
+def test_upkeep_ends_before_lambda_ends_the_function():
+    assert TIMEOUTS["poll"].to_seconds() > UPKEEP_UNTIL_SECONDS
+
+
+def test_ticks_that_cannot_be_sent_do_not_stop_the_poll(
+    monkeypatch: pytest.MonkeyPatch, upkeep: FakeUpkeep
+):
     agent, prefect, sqs, _ = poller()
     sqs.refusals = [{str(delay): True for delay in range(10, 60, 10)}]
     monkeypatch.setattr("fargate_agent.poll._poller", lambda: agent)
@@ -201,6 +272,25 @@ def test_ticks_that_cannot_be_sent_do_not_stop_the_poll(monkeypatch: pytest.Monk
         handler({}, None)  # type: ignore[arg-type]
 
     assert len(prefect.horizons) == 1
+    assert len(upkeep.asked) == 1
+
+
+def test_a_lost_runs_message_is_sent_again_once_an_hour():
+    agent, _, sqs, clock = poller()
+    run = flow_run()
+
+    for minutes in (0, 30, 45):
+        clock.time = NOON + timedelta(minutes=minutes)
+        agent.enqueue_again([run])
+    clock.time = NOON + timedelta(minutes=61)
+    agent.enqueue_again([run])
+
+    sent = [entry for _, (entry,) in sqs.batches]
+    assert len({entry["MessageDeduplicationId"] for entry in sent}) == 2
+    assert run.claim_id not in {entry["MessageDeduplicationId"] for entry in sent}
+    assert {entry["MessageBody"] for entry in sent} == {run.to_message()}
+    assert {entry["MessageGroupId"] for entry in sent} == {run.id}
+    assert all(len(entry["MessageDeduplicationId"]) <= 128 for entry in sent)
 
 
 def test_messages_go_in_batches_of_ten():

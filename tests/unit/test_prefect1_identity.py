@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fargate_agent.errors import PermanentError
-from fargate_agent.orchestrators.http import ApiError, CredentialsRefused
+from fargate_agent.orchestrators.http import ApiError, CredentialsExpired
 from fargate_agent.orchestrators.prefect1_states import CORE_VERSION
 from fargate_agent.orchestrators.states import Claim
 from fargate_agent.tasks import Task
@@ -174,11 +174,13 @@ def test_a_server_that_knows_no_keys_may_stand_behind_one():
 
 @pytest.mark.parametrize("status", [200, 401])
 @pytest.mark.parametrize("api_key", [True, False])
-def test_a_key_that_is_refused_is_the_users_to_mend(status: Any, api_key: bool):
+def test_a_key_that_is_not_known_is_worth_another_try_and_the_secret_is_named(
+    status: Any, api_key: bool
+):
     with Prefect1Server("key", api_key=api_key, unauthorized_status=status) as server:
         agent = prefect1(server, key="wrong")
 
-        with pytest.raises(CredentialsRefused, match=r"prefect\.api_key_secret"):
+        with pytest.raises(CredentialsExpired, match=r"prefect\.api_key_secret"):
             agent.due_runs(NOW)
 
 

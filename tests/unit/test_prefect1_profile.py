@@ -48,7 +48,8 @@ def rendered(
             script.add_response("get_object", answer, asked)
         elif bucket:
             script.add_client_error("get_object", "NoSuchKey", expected_params=asked)
-        profile = Prefect1Profile(agent, KwargsFiles(s3, bucket, "kwargs"), kwargs_model())
+        model = kwargs_model()
+        profile = Prefect1Profile(agent, KwargsFiles(s3, bucket, "kwargs", model), model)
         return profile.render(found, agent.run_states([found.id])[found.id])
 
 

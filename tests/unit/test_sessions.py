@@ -14,6 +14,7 @@ from moto import mock_aws
 from fargate_agent import clients
 from fargate_agent.errors import PermanentError
 from fargate_agent.sessions import task_client
+from tests.support.aws import kwargs_model
 from tests.support.values import settings
 
 ROLE = "arn:aws:iam::999999999999:role/run-flows"
@@ -149,7 +150,7 @@ def test_all_clients_share_what_the_role_was_assumed_with():
 def test_tasks_are_run_as_somebody_else_and_the_stacks_bucket_is_read_as_oneself():
     given = settings(aws_role_arn=ROLE, aws_region="eu-central-1")
 
-    own, s3 = clients.accounts(given).own, clients.kwargs_files(given).s3
+    own, s3 = clients.accounts(given).own, clients.kwargs_files(given, kwargs_model()).s3
 
     assert own.region == own.ecs.meta.region_name == "eu-central-1"
     assert own.definitions.tagging.meta.region_name == "eu-central-1"
@@ -159,7 +160,8 @@ def test_tasks_are_run_as_somebody_else_and_the_stacks_bucket_is_read_as_oneself
 
 
 def test_a_bucket_that_the_user_named_is_read_as_tasks_are_run():
-    s3 = clients.kwargs_files(settings(aws_role_arn=ROLE, kwargs_bucket_is_given=True)).s3
+    given = settings(aws_role_arn=ROLE, kwargs_bucket_is_given=True)
+    s3 = clients.kwargs_files(given, kwargs_model()).s3
 
     caller = key_of(s3)
     assert caller.token

@@ -159,7 +159,7 @@ class JsonClient:
             response = request(csrf, refresh=True)
         if response.status == 403 and b"csrf" in response.data.lower():
             response = request(self._csrf.fetch(self._request, refused=csrf))
-        return _decoded(f"{method} {path}", response, decode)
+        return _decoded(f"{method} {path}", response, decode, hidden=self._authorization(False))
 
     def _request(
         self,
@@ -192,7 +192,13 @@ class JsonClient:
             raise ApiError(f"{method} {path}", None, str(error)) from error
 
 
-def _decoded(call: str, response: urllib3.BaseHTTPResponse, decode: Callable[[str], Any]) -> Any:
+def _decoded(
+    call: str,
+    response: urllib3.BaseHTTPResponse,
+    decode: Callable[[str], Any],
+    *,
+    hidden: str | None,
+) -> Any:
     text = response.data.decode(errors="replace")
     if response.status in (401, 403) and "csrf" not in text.lower():
         advice = (
@@ -205,15 +211,22 @@ def _decoded(call: str, response: urllib3.BaseHTTPResponse, decode: Callable[[st
         raise CredentialsRefused(f"{call}: {advice}")
     if not 200 <= response.status < 300:
         wait = RETRIES.get_retry_after(response) or 0
-        raise ApiError(call, response.status, _without_the_request(text), retry_after=wait)
+        told = _without_the_request(text, hidden)
+        raise ApiError(call, response.status, told, retry_after=wait)
     try:
         return decode(text) if text else None
     except ValueError as error:
-        raise ApiError(call, response.status, f"not JSON: {text}") from error
+        told = _without_the_request(text, hidden)
+        raise ApiError(call, response.status, f"not JSON: {told}") from error
 
 
-def _without_the_request(text: str) -> str:
-    """Return an error's text without what was sent, which Prefect repeats and may be a secret."""
+def _without_the_request(text: str, authorization: str | None) -> str:
+    """Return an error's text without what was sent, which may be a secret.
+
+    Prefect repeats the body, a gateway may repeat the headers.
+    """
+    for secret in filter(None, [authorization, (authorization or "").rpartition(" ")[2]]):
+        text = text.replace(secret, "[credentials]")
     try:
         told = json.loads(text)
         details = told["exception_detail"]
