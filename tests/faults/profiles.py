@@ -44,6 +44,10 @@ _MADE: Mapping[str, tuple[Callable[[Clock], Side], Mapping[str, Any] | None]] = 
     "work pool with references": (_with_references, None),
     "Prefect 2": (lambda clock: Prefect3Side(clock, version="2.20.22"), FILE),
     "Prefect 1": (Prefect1Side, FILE),
+    "Prefect 1 without version locking": (
+        lambda clock: Prefect1Side(clock, version_locking=False),
+        FILE,
+    ),
     "Prefect 1 Cloud": (lambda clock: Prefect1Side(clock, key=KEY), None),
     "task environment": (
         lambda clock: Prefect1Side(clock, environment=ENVIRONMENT),
@@ -52,6 +56,9 @@ _MADE: Mapping[str, tuple[Callable[[Clock], Side], Mapping[str, Any] | None]] = 
 }
 
 PROFILES = tuple(_MADE)
+
+LOCKING = tuple(name for name in PROFILES if not name.endswith("without version locking"))
+"""Where two who propose a state at once, a user or another agent among them, cannot both win."""
 
 MAIN = ("work pool", "Prefect 1", "task environment")
 """The others differ from these in little: where every call is played in every way, they are played

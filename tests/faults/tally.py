@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from tests.support.simulated_findings import findings, report
 from tests.support.simulated_world import World
 
 NAMES = ("faults", "runs", "lost", "doubled", "stuck")
@@ -21,12 +22,12 @@ def judge(world: World, what: object = "") -> None:
     """Count what became of a world's runs, which must be neither lost nor doubled nor stuck."""
     __tracebackhide__ = True
     assert not world.calls.broken, "\n".join(world.calls.broken)
-    found = world.findings()
+    found = findings(world)
     TALLY.update(
-        faults=world.faults,
+        faults=world.calls.faults,
         runs=len(world.expected),
         lost=len(found.lost),
         doubled=len(found.doubled),
         stuck=len(found.stuck),
     )
-    assert not found, f"{what}: {found}\n{world.report()}"
+    assert not found, f"{what}: {found}\n{report(world)}"

@@ -23,6 +23,7 @@ from tests.faults.profiles import PROFILES, world_of
 from tests.faults.rounds import ROUNDS, SEED
 from tests.faults.tally import judge
 from tests.support.simulated_faults import AWS_FAULTS, PREFECT_FAULTS, AnyFault
+from tests.support.simulated_findings import doubled, report
 from tests.support.simulated_functions import simulated
 from tests.support.simulated_tasks import COMPLETES, DEATHS, FLOW_FAILS
 from tests.support.simulated_world import World
@@ -150,7 +151,7 @@ class Play(RuleBasedStateMachine):
     @invariant()
     def nothing_is_executed_twice(self) -> None:
         if hasattr(self, "world"):
-            assert not self.world.findings().doubled, self.world.report()
+            assert not doubled(self.world), report(self.world)
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):

@@ -70,7 +70,7 @@ def test_instances_that_register_one_family_at_once_make_few_revisions_and_fail_
 
 
 def test_where_others_use_up_the_limit_messages_wait_longer_each_time_and_out_of_step():
-    drain = Drain(50, aws_options={"run_task_limit": (1, 0.25)}).run()
+    drain = Drain(40, aws_options={"run_task_limit": (1, 0.25)}).run()
 
     assert_each_launched_once(drain)
     waits = defaultdict(set)

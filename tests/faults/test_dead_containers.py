@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from tests.faults.profiles import PROFILES, WORK_POOLS, thorough, world_of
+from tests.faults.profiles import PROFILES, thorough, world_of
 from tests.faults.tally import judge
 from tests.support.simulated_faults import fault_of
-from tests.support.simulated_tasks import DEATHS, FLOW_FAILS, KILLED_LATE, SPOT_LATE, Fate
+from tests.support.simulated_tasks import DEATHS, FLOW_FAILS, Fate
 from tests.support.simulated_world import World
 
 KINDS = ("death before", "death after", "time-out before", "time-out after", "expired", "401")
@@ -61,30 +61,6 @@ def test_a_call_of_watch_goes_wrong_for_a_dead_container(profile: str, fate: Fat
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_event_of_a_dead_container_is_lost(profile: str, fate: Fate) -> None:
     world = with_fates(profile, fate)
-    world.event_delays = list
-    world.settle()
-    judge(world, fate)
-
-
-def without_infrastructure() -> list[tuple[str, Fate]]:
-    """Return all deaths, but for those in a flow of Prefect 1: its runs do not tell their tasks."""
-    return [
-        (profile, fate)
-        for profile in PROFILES
-        for fate in DEATHS
-        if profile in WORK_POOLS or fate not in (SPOT_LATE, KILLED_LATE)
-    ]
-
-
-@pytest.mark.usefixtures("virtual")
-@pytest.mark.parametrize(
-    ("profile", "fate"), without_infrastructure(), ids=lambda value: getattr(value, "name", value)
-)
-def test_the_event_is_lost_where_ecs_lists_no_stopped_tasks_of_a_run(
-    profile: str, fate: Fate
-) -> None:
-    world = with_fates(profile, fate)
-    world.ecs.lists_by_two_filters = False
     world.event_delays = list
     world.settle()
     judge(world, fate)

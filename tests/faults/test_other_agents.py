@@ -6,7 +6,14 @@ import uuid
 
 import pytest
 
-from tests.faults.profiles import PROFILES, WORK_POOLS, thorough, world_of, world_without_agent
+from tests.faults.profiles import (
+    LOCKING,
+    PROFILES,
+    WORK_POOLS,
+    thorough,
+    world_of,
+    world_without_agent,
+)
 from tests.faults.tally import judge
 from tests.support.simulated_ecs import cluster_arn
 from tests.support.simulated_faults import Event
@@ -25,8 +32,14 @@ def two_agents(profile: str, clusters: tuple[str, str]) -> World:
 
 
 @pytest.mark.usefixtures("virtual")
-@pytest.mark.parametrize("clusters", [("flows", "flows"), ("flows", "others")], ids="-".join)
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    ("profile", "clusters"),
+    [
+        *((profile, ("flows", "flows")) for profile in PROFILES),
+        *((profile, ("flows", "others")) for profile in LOCKING),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
 def test_another_agent_takes_a_turn_at_each_call(profile: str, clusters: tuple[str, str]) -> None:
     for number in range(0, CALLS, 1 if thorough(profile) else 3):
         world = two_agents(profile, clusters)
@@ -47,8 +60,14 @@ def test_another_agent_takes_a_turn_at_each_call(profile: str, clusters: tuple[s
 
 @pytest.mark.usefixtures("virtual")
 @pytest.mark.parametrize("fate", [SPOT_EARLY, SPOT_LATE], ids=lambda fate: fate.name)
-@pytest.mark.parametrize("clusters", [("flows", "flows"), ("flows", "others")], ids="-".join)
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    ("profile", "clusters"),
+    [
+        *((profile, ("flows", "flows")) for profile in PROFILES),
+        *((profile, ("flows", "others")) for profile in LOCKING),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
 def test_two_agents_are_told_of_the_same_dead_container(
     profile: str, clusters: tuple[str, str], fate: Fate
 ) -> None:

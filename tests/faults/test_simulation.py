@@ -7,6 +7,7 @@ import pytest
 from infra import fargate_agent as stack
 from tests.faults.profiles import PROFILES, world_of
 from tests.support.simulated_ecs import cluster_arn
+from tests.support.simulated_findings import findings
 from tests.support.simulated_functions import MAX_RECEIVES, TIMEOUTS, VISIBILITY
 from tests.support.simulated_tasks import KILLED_LATE
 
@@ -28,7 +29,7 @@ def test_a_second_task_of_a_run_is_seen(profile: str) -> None:
     asked = {"cluster": cluster_arn("flows"), "taskDefinition": task["taskDefinitionArn"]}
     world.ecs.call("RunTask", {**asked, "startedBy": run, "overrides": task["overrides"]})
     world.settle()
-    told = " ".join(world.findings().doubled)
+    told = " ".join(findings(world).doubled)
     assert "2 tasks" in told
     assert "executed 2 times" in told
 
@@ -40,11 +41,11 @@ def test_a_run_that_nobody_launches_or_ends_is_seen(profile: str) -> None:
     run = world.schedule(0)
     world.outage("sqs", hours=9)
     world.settle(hours=1)
-    assert world.findings().stuck == [f"{run}: SCHEDULED"]
+    assert findings(world).stuck == [f"{run}: SCHEDULED"]
 
     world = world_of(profile)
     world.schedule(0)
     world.fargate.fates.append(KILLED_LATE)
     world.settle()
-    (lost,) = world.findings().lost
+    (lost,) = findings(world).lost
     assert lost.endswith("CRASHED")

@@ -9,6 +9,7 @@ from moto.ecs.models import ecs_backends
 
 from fargate_agent.reconciliation import PATIENCE_SECONDS
 from tests.support import aws
+from tests.support.functions import redelivered
 from tests.support.stack_template import ACCOUNT, REGION
 from tests.support.world import World
 
@@ -139,3 +140,25 @@ def test_what_is_found_is_logged_and_counted(
     found = {line.message: vars(line) for line in caplog.records}
     assert found["enqueued again"]["flow_run_id"] == lost
     assert (found["reconciled"]["checked"], found["reconciled"]["enqueued"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "then"),
+    [("Essential container in task exited", "Crashed"), ("Your Spot Task was interrupted.", "")],
+)
+def test_a_redelivery_concludes_a_task_that_ended_before_its_run_was_told_of_it(
+    world: World, reason: str, then: str
+) -> None:
+    run = world.schedule(world.deployment())
+    world.poll()
+    (record,) = world.receive()
+    world.aws_faults.lose("RunTask", after_effect=True)
+    assert world.dispatch([record]) == [run]
+    task = world.task_of(run)
+    aws.moto("ecs").stop_task(cluster=task["clusterArn"], task=task["taskArn"], reason=reason)
+
+    assert world.dispatch([redelivered(record)]) == []
+
+    assert world.states(run)[-1] == (then or "AwaitingRelaunch")
+    assert len([one for one in world.tasks() if one["startedBy"] == run]) == 1
+    assert world.run(run)["infrastructure_pid"] is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from local.client_tokens import ClientTokens, Conflict
@@ -17,6 +18,12 @@ from tests.support.simulated_service import Refusal
 ACCOUNT, REGION = "123456789012", "us-east-1"
 
 Detail = dict[str, Any]
+
+PAGE = 100
+
+CONSISTENT_AFTER = 5.0
+"""ECS is eventually consistent: so many seconds after its start a task is not listed yet, nor
+described."""
 
 
 def cluster_arn(name: str) -> str:
@@ -44,15 +51,14 @@ class EcsService:
         start: Callable[[Detail], None],
         stop: Callable[[Detail, str], None],
     ) -> None:
+        self._clock = clock
         self._clusters = set(clusters)
         self._start, self._stop = start, stop
         self._tokens = ClientTokens(now=clock.seconds)
         self._lock = threading.RLock()
-        self.lists_by_two_filters = True
-        """Whether ListTasks takes a status beside ``startedBy``: it has been seen to, though the
-        documents say that this must be the only filter."""
         self.definitions: dict[str, Detail] = {}
         self.tasks: dict[str, Detail] = {}
+        self._shows_at: dict[str, datetime] = {}
 
     def call(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a call."""
@@ -132,6 +138,7 @@ class EcsService:
             "version": 1,
         }
         self.tasks[task["taskArn"]] = task
+        self._shows_at[task["taskArn"]] = self._clock.now() + timedelta(seconds=CONSISTENT_AFTER)
         self._start(task)
         return str(task["taskArn"])
 
@@ -143,26 +150,31 @@ class EcsService:
         return str(arn)
 
     def _list_tasks(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        if "desiredStatus" in asked and not self.lists_by_two_filters:
+        cluster = self._cluster(asked)
+        filters = {name: asked[name] for name in ("startedBy", "desiredStatus") if name in asked}
+        if len(filters) > 1:
             raise Refusal("InvalidParameterException", "startedBy must be the only filter.")
-        wanted = {
-            "clusterArn": self._cluster(asked),
-            "startedBy": asked["startedBy"],
-            "desiredStatus": asked.get("desiredStatus", "RUNNING"),
-        }
-        found = [arn for arn, task in self.tasks.items() if wanted.items() <= task.items()]
-        return {"taskArns": found[:100]}
+        wanted = {"clusterArn": cluster, "desiredStatus": "RUNNING", **filters}
+        found = [arn for arn, task in self._known().items() if wanted.items() <= task.items()]
+        start = int(asked.get("nextToken", 0))
+        end = start + asked.get("maxResults", PAGE)
+        more = {"nextToken": str(end)} if found[end:] else {}
+        return {"taskArns": found[start:end], **more}
 
     def _describe_tasks(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        assert len(asked["tasks"]) <= 100
+        assert len(asked["tasks"]) <= PAGE
         cluster = self._cluster(asked)
-        known = {arn for arn, task in self.tasks.items() if task["clusterArn"] == cluster}
+        known = {arn for arn, task in self._known().items() if task["clusterArn"] == cluster}
         return {
             "tasks": [dict(self.tasks[arn]) for arn in asked["tasks"] if arn in known],
             "failures": [
                 {"arn": arn, "reason": "MISSING"} for arn in asked["tasks"] if arn not in known
             ],
         }
+
+    def _known(self) -> dict[str, Detail]:
+        now = self._clock.now()
+        return {arn: task for arn, task in self.tasks.items() if self._shows_at[arn] <= now}
 
     def _stop_task(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         task = self.tasks.get(asked["task"])

@@ -105,14 +105,20 @@ class Unsent(CallFault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event(CallFault):
-    """Something else happens while the call is under way, which is answered as ever."""
+    """Something else happens while the call is under way, which is answered as ever.
+
+    Unless it is ``deadly``: then the function dies of it.
+    """
 
     do: Callable[[], object]
+    deadly: bool = False
     lasting: bool = field(default=False)
 
     def happen(self, call: Call, invocation: Invocation) -> Any:
         """See :meth:`CallFault.happen`."""
         self.do()
+        if self.deadly:
+            invocation.die()
 
 
 _POOL = urllib3.HTTPConnectionPool("prefect.test")

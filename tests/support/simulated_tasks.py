@@ -49,12 +49,15 @@ class Fate:
     reason: str = "Essential container in task exited"
     exit_code: int | None = 0
     flow_fails: bool = False
+    flow_hangs: bool = False
+    """It never ends, whatever is asked of it."""
     relaunched: bool = False
     """Whether another task is to be started for it."""
 
 
 COMPLETES = Fate()
 FLOW_FAILS = Fate(name="flow fails", flow_fails=True)
+FLOW_HANGS = Fate(name="flow hangs", flow_hangs=True)
 _SPOT = {
     "stop_code": "SpotInterruption",
     "reason": "Your Spot Task was interrupted.",
@@ -206,6 +209,8 @@ class Task:
             self._clock.after(wait, self._begin)
         else:
             self._fargate.executions.append((self.run, self._flows.scheduling(self.run)))
+            if self.fate.flow_hangs:
+                return
             self._clock.after(LOOK_SECONDS, self._look)
             self._clock.after(self._fargate.flow_seconds, lambda: self._reach(self._end))
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -267,7 +266,7 @@ class World:
         """Whether nothing is under way: no outage, no message, no task, no run to be ended."""
         return (
             not any(self.clock.now() < outage.end for outage in self.outages)
-            and not any(queue.messages for queue in self._work().values())
+            and not any(queue.messages for queue in self.work().values())
             and not self.fargate.live
             and not self._on_their_way
             and all(
@@ -276,13 +275,6 @@ class World:
             )
         )
 
-    def _work(self) -> dict[str, Queue]:
+    def work(self) -> dict[str, Queue]:
         """Return the queues whose messages are to be worked off; ticks always follow ticks."""
         return {url: queue for url, queue in self.queues.items() if queue.dead_letters is not None}
-
-    # -- what came of it
-
-    @property
-    def faults(self) -> int:
-        """How many faults came to pass."""
-        return self.calls.faults

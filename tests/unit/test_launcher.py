@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fargate_agent.conclusion import Conclusions
 from fargate_agent.launcher import Launcher
 from fargate_agent.orchestrators.http import ApiError
 from fargate_agent.orchestrators.reads import Reads
@@ -35,11 +36,17 @@ class Scene:
         self.ecs = FakeEcs(list(tasks) or [task()])
         made: Any = self.ecs
         nothing: Any = Nothing()
+        tasks = RunningTasks(lambda: made, [CLUSTER_ARN])
         self.launcher = Launcher(
             orchestrator=self.prefect,  # type: ignore[arg-type]
             profile=nothing,
             accounts=nothing,
-            tasks=RunningTasks(lambda: made, [CLUSTER_ARN]),
+            tasks=tasks,
+            conclusions=Conclusions(
+                prefect=self.prefect,  # type: ignore[arg-type]
+                tasks=tasks,
+                relaunch_attempts=2,
+            ),
             send_logs=send_logs,
         )
 

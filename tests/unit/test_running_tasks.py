@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from fargate_agent.running_tasks import RunningTasks, parsed
+from fargate_agent.running_tasks import MOST_STOPPED, RunningTasks, parsed
 from fargate_agent.tasks import Task
 from tests.support.aws import client_error
 from tests.support.fake_ecs import MOST_LISTED, FakeEcs, task
 from tests.support.values import CLUSTER_ARN, RUN_ID, TASK_ARN
 
 OTHER = CLUSTER_ARN.replace("cluster/flows", "cluster/gpu")
+ANOTHER_RUN = "9b2d7a3e-0000-4000-8000-000000000000"
 ABROAD = OTHER.replace("eu-west-1", "us-east-1")
 FOREIGN = OTHER.replace("123456789012", "210987654321")
 
@@ -54,11 +55,21 @@ def test_every_page_of_a_runs_tasks_is_read():
     assert tasks_in(FakeEcs(known)).of_run(RUN_ID) == known
 
 
-def test_those_that_stopped_or_are_to_stop_are_found_apart():
-    stopping = task(2, desiredStatus="STOPPED")
-    ecs = FakeEcs([task(1), stopping, task(3, status="STOPPED")])
+def test_those_that_stopped_or_are_to_stop_are_found_apart_by_their_runs():
+    stopping, gone = task(2, desiredStatus="STOPPED"), task(3, status="STOPPED")
+    another = task(4, run=ANOTHER_RUN, status="STOPPED", cluster=OTHER)
+    ecs = FakeEcs([task(1), stopping, gone, another], clusters=(CLUSTER_ARN, OTHER))
 
-    assert tasks_in(ecs).stopped() == {RUN_ID: [stopping, task(3, status="STOPPED")]}
+    assert tasks_in(ecs).stopped() == {RUN_ID: [stopping, gone], ANOTHER_RUN: [another]}
+    assert ecs.of("list_tasks") == [
+        {"cluster": cluster, "desiredStatus": "STOPPED"} for cluster in (CLUSTER_ARN, OTHER)
+    ]
+
+
+def test_of_a_cluster_where_very_many_stop_the_first_are_looked_at():
+    ecs = FakeEcs([task(number, status="STOPPED") for number in range(MOST_STOPPED + 50)])
+
+    assert len(tasks_in(ecs).stopped()[RUN_ID]) == MOST_STOPPED
 
 
 def test_a_task_that_stopped_a_moment_ago_and_is_listed_still_is_none_that_lives():

@@ -15,13 +15,19 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Self
 from unittest import mock
+
+from tests.faults.back_pressure.virtual_threading import (
+    VirtualCondition,
+    VirtualLock,
+    VirtualRLock,
+    VirtualThread,
+)
 
 TICK_SECONDS = 1e-6
 """No wait is shorter: a clock of floats would stand still, and who waits in a loop for ever."""
@@ -36,13 +42,13 @@ class Deadlock(AssertionError):
 
 
 @dataclass(eq=False)
-class _Task:
+class Waiter:
     """A thread, which runs while ``go`` is released to it."""
 
     go: Any = field(default_factory=_thread.allocate_lock)
     woken: bool = False
     done: bool = False
-    joining: list[_Task] = field(default_factory=list)
+    joining: list[Waiter] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.go.acquire()
@@ -61,10 +67,10 @@ class VirtualTime:
         self.start = start.timestamp()
         self._now = self.start
         self._order = itertools.count()
-        self._ready: deque[_Task] = deque()
-        self._waiting: list[tuple[float, int, _Task]] = []
-        self._current = self._main = _Task()
-        self._tasks: list[_Task] = []
+        self._ready: deque[Waiter] = deque()
+        self._waiting: list[tuple[float, int, Waiter]] = []
+        self._current = self._main = Waiter()
+        self._tasks: list[Waiter] = []
         self._error: BaseException | None = None
         self._ending = False
 
@@ -85,13 +91,13 @@ class VirtualTime:
 
     def sleep(self, seconds: float) -> None:
         """Wait, and let the others run meanwhile."""
-        self._wait(max(seconds, 0.0))
+        self.wait(max(seconds, 0.0))
 
     # -- threads
 
-    def spawn(self, run: Callable[[], Any]) -> _Task:
+    def spawn(self, run: Callable[[], Any]) -> Waiter:
         """Start a thread; an error in it is raised in the main thread."""
-        task = _Task()
+        task = Waiter()
 
         def body() -> None:
             task.go.acquire()
@@ -104,25 +110,25 @@ class VirtualTime:
                 self._fail(error)
             task.done = True
             for other in task.joining:
-                self._make_ready(other)
+                self.make_ready(other)
             self._hand_on()
 
         _thread.start_new_thread(body, ())
         self._tasks.append(task)
-        self._make_ready(task)
+        self.make_ready(task)
         return task
 
     def _fail(self, error: BaseException) -> None:
         if self._error is None and not self._ending:
             self._error = error
             self._ready.clear()
-            self._make_ready(self._main)
+            self.make_ready(self._main)
 
-    def join(self, task: _Task, timeout: float | None = None) -> None:
+    def join(self, task: Waiter, timeout: float | None = None) -> None:
         """Wait until a thread has ended."""
         if not task.done:
             task.joining.append(self._current)
-            self._wait(timeout)
+            self.wait(timeout)
 
     @contextmanager
     def installed(self) -> Iterator[Self]:
@@ -137,10 +143,10 @@ class VirtualTime:
             mock.patch.object(time, "sleep", self.sleep),
             mock.patch.object(threading, "_time", self.time),
             mock.patch.object(queue, "time", self.time),
-            mock.patch.object(threading, "Lock", of(_Lock)),
-            mock.patch.object(threading, "RLock", of(_RLock)),
-            mock.patch.object(threading, "Condition", of(_Condition)),
-            mock.patch.object(threading, "Thread", of(_Thread)),
+            mock.patch.object(threading, "Lock", of(VirtualLock)),
+            mock.patch.object(threading, "RLock", of(VirtualRLock)),
+            mock.patch.object(threading, "Condition", of(VirtualCondition)),
+            mock.patch.object(threading, "Thread", of(VirtualThread)),
             mock.patch.object(queue, "SimpleQueue", queue.Queue),
         ]
         for patch in patches:
@@ -165,7 +171,7 @@ class VirtualTime:
 
     # -- how they wait
 
-    def _wait(self, timeout: float | None) -> bool:
+    def wait(self, timeout: float | None) -> bool:
         """Wait to be made ready, or for so long; tell which it was."""
         me = self._current
         me.woken = False
@@ -181,7 +187,7 @@ class VirtualTime:
             raise _Ended
         return me.woken
 
-    def _make_ready(self, task: _Task) -> None:
+    def make_ready(self, task: Waiter) -> None:
         self._waiting = [entry for entry in self._waiting if entry[2] is not task]
         heapq.heapify(self._waiting)
         task.woken = True
@@ -202,133 +208,3 @@ class VirtualTime:
     def current(self) -> Any:
         """The thread that runs now."""
         return self._current
-
-
-class _Lock:
-    """As :class:`threading.Lock`."""
-
-    def __init__(self, clock: VirtualTime) -> None:
-        self._clock = clock
-        self._holder: _Task | None = None
-        self._waiting: deque[_Task] = deque()
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        while self._holder is not None:
-            if not blocking:
-                return False
-            me = self._clock.current
-            self._waiting.append(me)
-            if not self._clock._wait(None if timeout < 0 else timeout):
-                self._waiting.remove(me)
-                return False
-        self._holder = self._clock.current
-        return True
-
-    def release(self) -> None:
-        if self._holder is None:
-            raise RuntimeError("release unlocked lock")
-        self._holder = None
-        if self._waiting:
-            self._clock._make_ready(self._waiting.popleft())
-
-    def locked(self) -> bool:
-        return self._holder is not None
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
-class _RLock(_Lock):
-    """As :class:`threading.RLock`."""
-
-    def __init__(self, clock: VirtualTime) -> None:
-        super().__init__(clock)
-        self._depth = 0
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        if self._holder is not self._clock.current and not super().acquire(blocking, timeout):
-            return False
-        self._depth += 1
-        return True
-
-    def release(self) -> None:
-        self._depth -= 1
-        if not self._depth:
-            super().release()
-
-
-class _Condition:
-    """As :class:`threading.Condition`."""
-
-    def __init__(self, clock: VirtualTime, lock: Any = None) -> None:
-        self._clock = clock
-        self._lock = lock or _RLock(clock)
-        self._waiting: deque[_Task] = deque()
-        self.acquire, self.release = self._lock.acquire, self._lock.release
-
-    def __enter__(self) -> Any:
-        return self._lock.__enter__()
-
-    def __exit__(self, *given: object) -> None:
-        self._lock.__exit__(*given)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if timeout is not None and timeout <= 0:
-            return False
-        me = self._clock.current
-        self._waiting.append(me)
-        self._lock.release()
-        try:
-            woken = self._clock._wait(timeout)
-            if not woken:
-                self._waiting.remove(me)
-        finally:
-            self._lock.acquire()
-        return woken
-
-    def wait_for(self, met: Callable[[], Any], timeout: float | None = None) -> Any:
-        end = None if timeout is None else self._clock.time() + timeout
-        while not (found := met()):
-            left = None if end is None else end - self._clock.time()
-            if left is not None and left <= 0:
-                break
-            self.wait(left)
-        return found
-
-    def notify(self, n: int = 1) -> None:
-        for _ in range(min(n, len(self._waiting))):
-            self._clock._make_ready(self._waiting.popleft())
-
-    def notify_all(self) -> None:
-        self.notify(len(self._waiting))
-
-
-class _Thread:
-    """As :class:`threading.Thread`, as far as a thread pool needs it."""
-
-    def __init__(
-        self,
-        clock: VirtualTime,
-        *,
-        target: Callable[..., Any],
-        args: Sequence[Any] = (),
-        name: str | None = None,
-        daemon: bool | None = None,
-    ) -> None:
-        self._clock = clock
-        self._run = partial(target, *args)
-        self.name, self.daemon = name, daemon
-        self._task: _Task | None = None
-
-    def start(self) -> None:
-        self._task = self._clock.spawn(self._run)
-
-    def join(self, timeout: float | None = None) -> None:
-        assert self._task
-        self._clock.join(self._task, timeout)
-
-    def is_alive(self) -> bool:
-        return self._task is not None and not self._task.done
