@@ -22,7 +22,7 @@ run: setup ## Run the agent of AGENT=agent.toml on this machine; POLLS=3 ends it
 	$(RUN) .venv/bin/python -m local run --agent $(or $(AGENT),agent.toml) $(if $(POLLS),--max-polls $(POLLS))
 
 test: setup lint ## Lint, format and type checks, and all tests
-	$(RUN) .venv/bin/pytest -n 2 --dist loadgroup -q
+	$(RUN) ROUNDS=$(or $(ROUNDS),0.4) .venv/bin/pytest -n 2 --dist loadgroup -q
 
 faults: setup ## Everything goes wrong, in virtual time; SEED= and ROUNDS=10 play other and more faults
 	@$(RUN) $(if $(SEED),SEED=$(SEED)) $(if $(ROUNDS),ROUNDS=$(ROUNDS)) .venv/bin/pytest -n 2 --dist loadgroup -q tests/faults

@@ -1,4 +1,7 @@
-"""The random part: ``SEED`` tells which one, ``ROUNDS`` how much of it, as its default is 1."""
+"""How much is played: ``SEED`` tells which random part, ``ROUNDS`` how much of it, by default 1.
+
+With more every profile is played in every way, with less, as ``make test`` does, in the main ones.
+"""
 
 from __future__ import annotations
 
