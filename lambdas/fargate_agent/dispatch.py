@@ -77,7 +77,7 @@ class Deliveries:
             raise
         try:
             if run.launched_before:
-                self.launcher.clear_the_way(run, reads.state(run.id))
+                self.launcher.earlier.clear_the_way(run, reads.state(run.id))
             self._wait_until_due(run, record)
             self.launcher.launch(run, known=reads if self._doubtful(run, record) else None)
         except NotDueYet:

@@ -10,19 +10,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from fargate_agent import clients
 from fargate_agent.accounts import Account, Accounts
 from fargate_agent.conclusion import Conclusions
 from fargate_agent.deregistration import with_deregistration
+from fargate_agent.earlier_tasks import EarlierTasks
 from fargate_agent.errors import NoSlot, PermanentError
 from fargate_agent.kwargs import KwargsModel
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.prefect1 import Prefect1
 from fargate_agent.orchestrators.prefect3 import Prefect3
-from fargate_agent.orchestrators.reads import DELETED, Reads
+from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.orchestrators.states import Claim, RunState
 from fargate_agent.profiles import Profile
 from fargate_agent.profiles.prefect1 import Prefect1Profile
@@ -30,10 +29,9 @@ from fargate_agent.profiles.work_pool import WorkPoolProfile
 from fargate_agent.profiles.work_pool.agent import Agent
 from fargate_agent.rehearsal import rehearse
 from fargate_agent.running_tasks import RunningTasks
-from fargate_agent.runs import CLAIM_ENV, FlowRun, Launch
+from fargate_agent.runs import FlowRun, Launch
 from fargate_agent.settings import Settings
 from fargate_agent.task_definitions import Revision, TaskDefinitions
-from fargate_agent.task_details import told
 from fargate_agent.tasks import InactiveDefinition, Task, run_task
 
 
@@ -45,6 +43,7 @@ class Launcher:
     profile: Profile
     accounts: Accounts
     tasks: RunningTasks
+    earlier: EarlierTasks
     conclusions: Conclusions
     send_logs: bool
     _launched: list[FlowRun] = field(default_factory=list)
@@ -66,6 +65,7 @@ class Launcher:
             profile=profile(config, orchestrator, accounts, model),
             accounts=accounts,
             tasks=tasks,
+            earlier=EarlierTasks(orchestrator, tasks),
             conclusions=Conclusions(
                 prefect=orchestrator, tasks=tasks, relaunch_attempts=config.relaunch_attempts
             ),
@@ -77,16 +77,6 @@ class Launcher:
         own = self.accounts.own
         definitions = TaskDefinitions(own.ecs, own.definitions.tagging)
         return rehearse(own.ecs, definitions, self.profile.defaults(), self.profile.place)
-
-    def clear_the_way(self, run: FlowRun, state: RunState) -> None:
-        """Stop tasks of a run's earlier launches that wait for the time of this one.
-
-        A container whose run was moved while it started waits till then, and would run it too.
-        """
-        if state.type == "SCHEDULED" and state.awaits(run):
-            for detail in self._live_tasks(run):
-                if told(detail, CLAIM_ENV) not in (None, run.claim_id):
-                    self._stop_task(run, detail, "The flow run was scheduled anew.")
 
     def launch(self, run: FlowRun, *, known: Reads | None) -> None:
         """Start the run's one task, or find that there is nothing to start.
@@ -107,8 +97,8 @@ class Launcher:
             logger.info("nothing to launch", flow_run_id=run.id, state=state.type)
             if state.type == "RUNNING" and self._names_no_task(state):
                 self._started_before(run)
-            if self._abandoned(run, state):
-                self._stop(run, state)
+            if self.earlier.are_abandoned(run, state):
+                self.earlier.stop(run, state)
             return
         if state is not None and state.type == "PENDING" and self._started_before(run):
             return
@@ -162,46 +152,15 @@ class Launcher:
         What the run asks for may have changed since, to another cluster even, or to something that
         cannot be launched: its client token alone would not find that task then.
         """
-        for detail in self._tasks_of(run):
+        for detail in self.earlier.of_claim(run):
             task = Task(arn=detail["taskArn"], cluster_arn=detail["clusterArn"])
             logger.info("launched before", flow_run_id=run.id, task_arn=task.arn)
             self._report(run, task, "by an earlier try." if self.send_logs else None)
             return True
         return False
 
-    def _tasks_of(self, run: FlowRun) -> list[dict[str, Any]]:
-        found = self._live_tasks(run)
-        return [detail for detail in found if told(detail, CLAIM_ENV) == run.claim_id]
-
-    def _live_tasks(self, run: FlowRun) -> list[dict[str, Any]]:
-        try:
-            return self.tasks.of_run(run.id)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "AccessDeniedException":
-                raise
-            # A role of [aws] that may not list tasks: the client token must do.
-            logger.warning("tasks are not looked for", flow_run_id=run.id, error=str(error))
-            return []
-
     def _names_no_task(self, state: RunState) -> bool:
         return state.infrastructure_id is None and not self.orchestrator.runs_outlive_containers
-
-    def _abandoned(self, run: FlowRun, state: RunState) -> bool:
-        # A run of Prefect 1 may wait for one container while it still runs in another, which waits
-        # for a retry itself.
-        if state is DELETED:  # or one answer of a server that lags behind would stop a good task
-            return self.orchestrator.is_deleted(run.id)
-        goes_on = state.type == "PENDING" or (state.type == "SCHEDULED" and state.has_run)
-        several = goes_on and self.orchestrator.runs_outlive_containers
-        return state.abandons(run) and not several
-
-    def _stop(self, run: FlowRun, state: RunState) -> None:
-        for detail in self._tasks_of(run):
-            self._stop_task(run, detail, f"The flow run is {state.type.capitalize()} in Prefect.")
-
-    def _stop_task(self, run: FlowRun, detail: dict[str, Any], reason: str) -> None:
-        self.tasks.stop(detail, reason)
-        logger.warning("stopped", flow_run_id=run.id, task_arn=detail["taskArn"], reason=reason)
 
     def finish(self) -> list[str]:
         """End a batch: stop what nobody wants any more, and tell Prefect what waited until now.
@@ -218,8 +177,8 @@ class Launcher:
             reads = Reads(self.orchestrator, [run.id for run in launched])
             for run in launched:
                 state = self._state(run, reads)
-                if self._abandoned(run, state):
-                    self._stop(run, state)
+                if self.earlier.are_abandoned(run, state):
+                    self.earlier.stop(run, state)
         except Exception as error:
             logger.warning("launches not confirmed", error=str(error))
             return [run.id for run in launched]

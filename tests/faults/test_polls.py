@@ -11,6 +11,9 @@ from tests.support.simulated_world import World
 
 KINDS = ("death before", "death after", "time-out after", "500 after", "sent in vain", "429")
 
+CALLS = 12
+"""So many of the calls are played, evenly chosen, or a few more."""
+
 
 def with_ticks(profile: str) -> World:
     world = world_of(profile, poll_interval_seconds=10)
@@ -26,7 +29,7 @@ def test_a_poll_goes_wrong_at_each_call_of_two_minutes(profile: str, kind: str) 
     plain = with_ticks(profile)
     plain.run_for(120)
     calls = [call for call in plain.calls.made if call.function == "poll"]
-    for call in calls[:: max(1, len(calls) // 20)]:
+    for call in calls[:: max(1, len(calls) // CALLS)]:
         fault = fault_of(call, kind)
         if fault is None:
             continue

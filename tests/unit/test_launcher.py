@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fargate_agent.conclusion import Conclusions
+from fargate_agent.earlier_tasks import EarlierTasks
 from fargate_agent.launcher import Launcher
 from fargate_agent.orchestrators.http import ApiError
 from fargate_agent.orchestrators.reads import Reads
@@ -42,6 +43,7 @@ class Scene:
             profile=nothing,
             accounts=nothing,
             tasks=tasks,
+            earlier=EarlierTasks(self.prefect, tasks),  # type: ignore[arg-type]
             conclusions=Conclusions(
                 prefect=self.prefect,  # type: ignore[arg-type]
                 tasks=tasks,
@@ -214,7 +216,7 @@ def test_a_role_that_may_not_list_tasks_holds_no_launch_up():
 def test_a_container_that_waits_for_the_time_of_a_moved_run_is_stopped(claim: str | None):
     scene = Scene(task(claim=claim))
 
-    scene.launcher.clear_the_way(RUN, run_state("SCHEDULED", scheduled_time=NOON))
+    scene.launcher.earlier.clear_the_way(RUN, run_state("SCHEDULED", scheduled_time=NOON))
 
     assert scene.ecs.stopped == ([task()["taskArn"]] if claim == "claim-0" else [])
 
@@ -231,7 +233,7 @@ def test_a_container_that_waits_for_the_time_of_a_moved_run_is_stopped(claim: st
 def test_nothing_is_stopped_for_a_launch_that_is_not_to_come(state: RunState):
     scene = Scene(task(claim="claim-0"))
 
-    scene.launcher.clear_the_way(RUN, state)
+    scene.launcher.earlier.clear_the_way(RUN, state)
 
     assert scene.ecs.asked == []
 

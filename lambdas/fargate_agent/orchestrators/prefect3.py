@@ -15,12 +15,17 @@ from fargate_agent.errors import DeploymentDeleted, PermanentError
 from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Page
 from fargate_agent.orchestrators.http import HASTY, ApiError, CredentialsRefused, JsonClient
+from fargate_agent.orchestrators.prefect3_states import (
+    history,
+    references_of,
+    run_state,
+    variables_of,
+)
 from fargate_agent.orchestrators.references import References, is_uuid
 from fargate_agent.orchestrators.states import Claim, History, RunState
 from fargate_agent.orchestrators.wording import tellable
 from fargate_agent.runs import FlowRun, claim_id, is_current, parse_time, relaunch_id
 from fargate_agent.shared_calls import SharedCalls
-from fargate_agent.templating import references_in
 
 if TYPE_CHECKING:
     from fargate_agent.tasks import Task
@@ -33,8 +38,6 @@ MOST_PAGES = 25
 
 API_VERSION = "0.8.4"
 """Sent as ``X-PREFECT-API-VERSION``; servers since 2.0 accept it."""
-
-FINISHED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 LOGGER_NAME = "prefect.fargate_agent"
 INFO, WARNING, ERROR = 20, 30, 40
@@ -151,11 +154,11 @@ class Prefect3:
         pool = self._read_work_pool()
         flows = self._names_of_flows({run["flow_id"] for run in runs})
         deployments = self._list("deployments", {run["deployment_id"] for run in runs} - {None})
-        templates = _references(pool["base_job_template"])
+        templates = references_of(pool["base_job_template"])
         named = {
             run["id"]: templates
-            | _references(run.get("job_variables"))
-            | _references(variables_of(deployments.get(run["deployment_id"], {})))
+            | references_of(run.get("job_variables"))
+            | references_of(variables_of(deployments.get(run["deployment_id"], {})))
             for run in runs
         }
         versions = self._versions(set().union(*named.values()))
@@ -251,7 +254,7 @@ class Prefect3:
         """Read the states that a run had; see Orchestrator."""
         found = self._api.get(f"/flow_run_states/?flow_run_id={flow_run_id}")
         states = sorted(found, key=lambda state: parse_time(state["timestamp"]))
-        return _history(flow_run_id, states, self._claimant)
+        return history(flow_run_id, states, self._claimant)
 
     def claimed(self, ids: Iterable[str]) -> list[FlowRun]:
         """Return those of the runs that are claimed by this agent, as they were enqueued."""
@@ -357,7 +360,7 @@ class Prefect3:
         return {id: self._run_state(run) for id, run in found.items()}
 
     def _run_state(self, run: Mapping[str, Any]) -> RunState:
-        return _run_state(run, self._pool_name)
+        return run_state(run, self._pool_name)
 
     def claim(self, run: FlowRun, state: RunState | None = None) -> tuple[Claim, str]:
         """Propose PENDING with the run's claim id; the server lets one proposer win.
@@ -534,55 +537,3 @@ class Prefect3:
         path = f"/flow_runs/{flow_run_id}/set_state"
         answer: dict[str, Any] = self._api.post(path, {"state": state, "force": False})
         return answer
-
-
-def variables_of(deployment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a deployment's job variables, which Prefect 2 knows by another name."""
-    return deployment.get("job_variables") or deployment.get("infra_overrides") or {}
-
-
-def _references(template: Any) -> set[str]:
-    try:
-        return references_in(template)
-    except RecursionError:  # which is told to its run when it is rendered
-        return set()
-
-
-def _run_state(run: Mapping[str, Any], pool: str) -> RunState:
-    state = run["state"] or {}
-    details = state.get("state_details") or {}
-    scheduled = details.get("scheduled_time") or run.get("next_scheduled_start_time")
-    policy = run.get("empirical_policy") or {}
-    return RunState(
-        type=state.get("type", ""),
-        scheduled_time=parse_time(scheduled) if scheduled else None,
-        claim_id=details.get("transition_id") if _is_claim(state) else None,
-        infrastructure_id=run.get("infrastructure_pid"),
-        since=parse_time(state["timestamp"]) if state.get("timestamp") else None,
-        is_served=run.get("work_pool_name") in (None, pool),
-        has_run=bool(run.get("start_time")),
-        retries_in_process=policy.get("retry_type") == "in_process",
-        waits_in_process=policy.get("retry_type") == "in_process"
-        and state.get("name") == "AwaitingRetry",
-    )
-
-
-def _is_claim(state: Mapping[str, Any]) -> bool:
-    """Tell a claim from what others make of a Pending state, as Prefect's observer of ECS does."""
-    return state.get("type") == "PENDING" and state.get("name") == "Pending"
-
-
-def _history(flow_run_id: str, states: Iterable[Mapping[str, Any]], claimant: str) -> History:
-    """Read the states of a run, the earliest first."""
-    claim, due, ours, relaunches = None, None, False, 0
-    for state in states:
-        details = state.get("state_details") or {}
-        if _is_claim(state) and details.get("transition_id"):
-            claim, text = details["transition_id"], details.get("scheduled_time")
-            due = parse_time(text) if text else None
-            ours = due is not None and claim == claim_id(flow_run_id, due, claimant)
-        elif state["type"] == "SCHEDULED" and claim:
-            relaunches += details.get("transition_id") == relaunch_id(claim)
-        elif state["type"] in FINISHED:
-            relaunches = 0
-    return History(claim_id=claim, scheduled_time=due, ours=ours, relaunches=relaunches)
