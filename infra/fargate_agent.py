@@ -262,13 +262,13 @@ class FargateAgent(Construct):
         """Let poll find the tasks of runs and stop those of cancelled ones."""
         self._allow_being_elsewhere(role)
         if self._in_this_account():
-            allow_tasks(
-                role,
-                ["ecs:DescribeTasks", "ecs:StopTask"],
-                clusters=self._clusters(),
-                region=self._region(),
-            )
-            allow_listing_tasks(role, clusters=self._clusters())
+            self._allow_stopping_tasks(role)
+
+    def _allow_stopping_tasks(self, role: iam.IRole) -> None:
+        clusters = self._clusters()
+        actions = ["ecs:DescribeTasks", "ecs:StopTask"]
+        allow_tasks(role, actions, clusters=clusters, region=self._region())
+        allow_listing_tasks(role, clusters=clusters)
 
     def _allow_concluding(self, role: iam.IRole) -> None:
         """Let watch read tasks and their logs, and deregister what was registered for one run."""
@@ -327,13 +327,7 @@ class FargateAgent(Construct):
             passable_roles=list(dict.fromkeys(roles)),
             region=self._region(),
         )
-        allow_listing_tasks(role, clusters=self._clusters())
-        allow_tasks(
-            role,
-            ["ecs:DescribeTasks", "ecs:StopTask"],
-            clusters=self._clusters(),
-            region=self._region(),
-        )
+        self._allow_stopping_tasks(role)
         if self._config.prefect.version != 1:
             allow(
                 role,

@@ -70,10 +70,8 @@ class Reconciliation:
         return dict(found)
 
     def _is_settled(self, state: RunState) -> bool:
-        return state.since is None or self._age(state) >= PATIENCE_SECONDS
-
-    def _age(self, state: RunState) -> float:
-        return (self.now() - state.since).total_seconds() if state.since else PATIENCE_SECONDS
+        age = (self.now() - state.since).total_seconds() if state.since else PATIENCE_SECONDS
+        return age >= PATIENCE_SECONDS
 
     def _check_tasks(
         self, runs: Mapping[str, RunState], found: dict[str, int], in_time: Callable[[], bool]

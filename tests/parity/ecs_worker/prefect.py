@@ -31,8 +31,6 @@ class Prefect:
         self._scheduled: Run | None = None
         self._changes = 0
         self._http = JsonHttpServer(self._answer)
-        handler: Any = self._http.RequestHandlerClass
-        handler.do_PATCH = handler.do_POST
 
     @property
     def url(self) -> str:
