@@ -137,18 +137,30 @@ def load() -> Settings:
     FileNotFoundError
         The bundle was not built by ``infra/bundling.py``.
     """
-    env = os.environ
+    return read(SETTINGS_FILE.read_text(), os.environ)
+
+
+def read(text: str, environ: Mapping[str, str]) -> Settings:
+    """Read the settings of a function.
+
+    Parameters
+    ----------
+    text
+        Its bundle's ``settings.json``.
+    environ
+        Its environment variables.
+    """
     return Settings(
-        **_tuples(json.loads(SETTINGS_FILE.read_text())),
-        stack_kwargs=json.loads(env.get("STACK_KWARGS", "{}")),
-        kwargs_bucket=env.get("KWARGS_BUCKET"),
-        runs_queue_url=env.get("RUNS_QUEUE_URL", ""),
-        ticks_queue_url=env.get("TICKS_QUEUE_URL"),
-        task_events_queue_url=env.get("TASK_EVENTS_QUEUE_URL", ""),
-        url_secret=env.get("URL_SECRET", ""),
-        clusters=tuple(json.loads(env.get("CLUSTERS", "[]"))),
-        claimant=env.get("CLAIMANT", ""),
-        max_receives=int(env.get("MAX_RECEIVES", "1")),
+        **_tuples(json.loads(text)),
+        stack_kwargs=json.loads(environ.get("STACK_KWARGS", "{}")),
+        kwargs_bucket=environ.get("KWARGS_BUCKET"),
+        runs_queue_url=environ.get("RUNS_QUEUE_URL", ""),
+        ticks_queue_url=environ.get("TICKS_QUEUE_URL"),
+        task_events_queue_url=environ.get("TASK_EVENTS_QUEUE_URL", ""),
+        url_secret=environ.get("URL_SECRET", ""),
+        clusters=tuple(json.loads(environ.get("CLUSTERS", "[]"))),
+        claimant=environ.get("CLAIMANT", ""),
+        max_receives=int(environ.get("MAX_RECEIVES", "1")),
     )
 
 

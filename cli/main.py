@@ -1,0 +1,58 @@
+"""The commands, and what they have in common: which agent is meant."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.deployed_agent import DeployedAgent
+from cli.errors import EXPECTED, CommandError, told
+from cli.output import errors
+
+app = typer.Typer(
+    help="Operate a Serverless Fargate Agent: what it would launch, why a run does not start.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def which_agent(
+    context: typer.Context,
+    agent: Annotated[Path, typer.Option(help="Its settings' file.")] = Path("agent.toml"),
+    stack: Annotated[str, typer.Option(help="Its stack; by default agent.name.")] = "",
+    profile: Annotated[str, typer.Option(help="The AWS profile.")] = "",
+    region: Annotated[str, typer.Option(help="The AWS region.")] = "",
+) -> None:
+    """Choose the agent."""
+    for name, value in (("AWS_PROFILE", profile), ("AWS_DEFAULT_REGION", region)):
+        if value:
+            os.environ[name] = value
+    if region:
+        os.environ["AWS_REGION"] = region
+    context.obj = DeployedAgent(stack or _name_in(agent))
+
+
+def _name_in(path: Path) -> str:
+    """Read ``agent.name``, and no more: the rest need not be right to look at what is deployed."""
+    try:
+        given = tomllib.loads(path.read_text()).get("agent", {}).get("name", "fargate-agent")
+    except FileNotFoundError as error:
+        raise CommandError(f"{path}: no such file; name one with --agent, or a --stack") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: is not TOML: {error}") from error
+    return str(given)
+
+
+def main() -> None:
+    """Run the command line; exit with 0, or 1 where something is wrong."""
+    try:
+        app()
+    except EXPECTED as error:
+        errors.print(told(error), style="red", markup=False)
+        raise SystemExit(1) from error
