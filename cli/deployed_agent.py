@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from cli.errors import CommandError
 from fargate_agent import clients, settings
 from fargate_agent.orchestrators import Orchestrator
+from fargate_agent.orchestrators.http import JsonClient
 from fargate_agent.settings import Settings
 
 _SETTINGS = f"fargate_agent/{settings.SETTINGS_FILE.name}"
@@ -95,6 +96,11 @@ class DeployedAgent:
         bundle = urllib3.request("GET", location).data
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
             return archive.read(_SETTINGS).decode()
+
+    @cached_property
+    def api(self) -> JsonClient:
+        """The client of Prefect's API, with the key that the agent uses."""
+        return clients.prefect_api(self.settings())
 
     @cached_property
     def orchestrator(self) -> Orchestrator:

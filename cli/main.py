@@ -12,6 +12,7 @@ import typer
 from cli.deployed_agent import DeployedAgent
 from cli.errors import EXPECTED, CommandError, told
 from cli.output import errors
+from cli.plan.command import plan_command
 
 app = typer.Typer(
     help="Operate a Serverless Fargate Agent: what it would launch, why a run does not start.",
@@ -36,6 +37,9 @@ def which_agent(
     if region:
         os.environ["AWS_REGION"] = region
     context.obj = DeployedAgent(stack or _name_in(agent))
+
+
+app.command("plan")(plan_command)
 
 
 def _name_in(path: Path) -> str:

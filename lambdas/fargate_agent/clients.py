@@ -109,8 +109,8 @@ def secrets_manager() -> SecretsManagerClient:
     return boto3.client("secretsmanager", config=TIMES)
 
 
-def orchestrator(settings: Settings) -> Orchestrator:
-    """Make the client of the orchestrator that the settings name."""
+def prefect_api(settings: Settings) -> JsonClient:
+    """Make the client of Prefect's API, with the credentials that the settings name."""
     api = JsonClient(
         settings.api_url,
         authorization(
@@ -119,11 +119,17 @@ def orchestrator(settings: Settings) -> Orchestrator:
             auth_string_secret=settings.auth_string_secret,
         ),
     )
+    if settings.prefect_version != 1:
+        api.headers["X-PREFECT-API-VERSION"] = API_VERSION
+    return api
+
+
+def orchestrator(settings: Settings) -> Orchestrator:
+    """Make the client of the orchestrator that the settings name."""
     if settings.prefect_version == 1:
-        return Prefect1(api, settings)
-    api.headers["X-PREFECT-API-VERSION"] = API_VERSION
+        return Prefect1(prefect_api(settings), settings)
     return Prefect3(
-        api,
+        prefect_api(settings),
         work_pool=settings.work_pool,
         work_queues=settings.work_queues,
         worker_name=settings.agent_name,

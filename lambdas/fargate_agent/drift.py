@@ -46,8 +46,8 @@ def differences(wanted: Mapping[str, Any], registered: Mapping[str, Any]) -> lis
     registered
         The answer's ``taskDefinition`` of ``describe_task_definition``, with its tags by key.
     """
-    ours, our_containers = _comparable(wanted)
-    theirs, their_containers = _comparable(registered)
+    ours, our_containers = completed(wanted)
+    theirs, their_containers = completed(registered)
     found = list(_compare("", ours, theirs))
     for name in sorted({*our_containers, *their_containers}):
         given, there = our_containers.get(name), their_containers.get(name)
@@ -91,10 +91,13 @@ def _same_role(given: Any, found: Any) -> bool:
     return str(given).rpartition("/")[2] == str(found).rpartition("/")[2]
 
 
-def _comparable(
+def completed(
     definition: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return a definition and its containers by name, both as ECS would complete them."""
+    """Return a definition and its containers by name, both as ECS would complete them.
+
+    Of tags the agent's own and AWS's are left out.
+    """
     made = {key: value for key, value in definition.items() if key not in _ECS_OWN}
     containers = made.pop("containerDefinitions", [])
     tags = made.pop("tags", None) or {}

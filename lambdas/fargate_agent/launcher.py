@@ -6,6 +6,7 @@ is the claim's id.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -214,13 +215,17 @@ class Launcher:
             return _run(run, launch, revision, account), revision
 
 
-def _run(run: FlowRun, launch: Launch, revision: Revision, account: Account) -> Task:
-    request = launch.request
+def request_of(launch: Launch, revision: Revision) -> Mapping[str, Any]:
+    """Return what a launch asks of ``run_task`` with the revision that was found for it."""
     if launch.deregisters and revision.ours:
-        request = with_deregistration(request, revision.arn)
+        return with_deregistration(launch.request, revision.arn)
+    return launch.request
+
+
+def _run(run: FlowRun, launch: Launch, revision: Revision, account: Account) -> Task:
     return run_task(
         account.ecs,
-        request,
+        request_of(launch, revision),
         definition_arn=revision.arn,
         claim_id=run.claim_id,
         flow_run_id=run.id,

@@ -181,7 +181,7 @@ class TaskDefinitions:
             known = self._known.get(digest)  # another thread's, by now
             if known:
                 return known
-            revision = self._find(definition, terms) or self._register(definition, terms)
+            revision = self.find(definition, terms) or self._register(definition, terms)
             self._known[digest] = replace(revision, how="reused")
             return revision
 
@@ -190,7 +190,16 @@ class TaskDefinitions:
         with self._registering:
             self._known = {digest: held for digest, held in self._known.items() if held.arn != arn}
 
-    def _find(self, definition: Mapping[str, Any], terms: RevisionTerms) -> Revision | None:
+    def latest(self, family: str) -> Mapping[str, Any] | None:
+        """Describe a family's latest active revision, with its tags by their keys, if any."""
+        found = self._describe(family)
+        return {**found.definition, "tags": found.tags} if found else None
+
+    def find(self, definition: Mapping[str, Any], terms: RevisionTerms) -> Revision | None:
+        """Return the registered revision that would be run, or None where one must be registered.
+
+        Raises as :meth:`ensure`.
+        """
         latest = self._describe(definition["family"])
         if latest is None:
             return None
@@ -274,7 +283,7 @@ class TaskDefinitions:
                 if not _concurrent(error) or attempt == REGISTRATION_ATTEMPTS:
                     raise
                 self._sleep(random.uniform(0.2, 0.5) * 2**attempt)
-                found = self._find(definition, terms)
+                found = self.find(definition, terms)
                 if found:
                     return found
             else:

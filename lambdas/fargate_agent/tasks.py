@@ -131,12 +131,11 @@ def run_task(
     botocore.exceptions.ClientError
         ECS refused; see :func:`classify`.
     """
+    asked = run_task_request(
+        request, definition_arn=definition_arn, claim_id=claim_id, flow_run_id=flow_run_id
+    )
     try:
-        answer = ecs.run_task(
-            **{**request, "taskDefinition": definition_arn},
-            clientToken=claim_id,
-            startedBy=flow_run_id,
-        )
+        answer = ecs.run_task(**asked)
     except ClientError as error:
         detail = error.response["Error"]
         if detail["Code"] == "ConflictException":
@@ -155,6 +154,18 @@ def run_task(
     if "MISSING" in reasons:
         raise PermanentError(f"ECS could not start the task: {reasons}. Create what is missing.")
     raise TaskNotStarted(f"ECS could not start the task: {reasons}")
+
+
+def run_task_request(
+    request: Mapping[str, Any], *, definition_arn: str, claim_id: str, flow_run_id: str
+) -> dict[str, Any]:
+    """Return the keyword arguments of ``run_task``: a rendered request, made idempotent."""
+    return {
+        **request,
+        "taskDefinition": definition_arn,
+        "clientToken": claim_id,
+        "startedBy": flow_run_id,
+    }
 
 
 def _definition_is_gone(code: str, message: str) -> bool:

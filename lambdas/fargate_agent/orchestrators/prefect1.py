@@ -35,6 +35,7 @@ from fargate_agent.orchestrators.prefect1_states import (
     run_state,
     serialized_state,
 )
+from fargate_agent.orchestrators.references import is_uuid
 from fargate_agent.orchestrators.states import Claim, History, RunState
 from fargate_agent.orchestrators.wording import tellable
 from fargate_agent.runs import FlowRun
@@ -254,6 +255,30 @@ class Prefect1:
         waiting = json.dumps([*SCHEDULED, "Paused", "Running", "Submitted"])
         runs = self._read(where, task_runs=f"state: {{ _in: {waiting} }}")
         return {run["id"]: run_state(run) for run in runs}
+
+    def next_run_of(self, flow: str) -> dict[str, Any] | None:
+        """Return a run of the newest version of a flow, named by name or id, as if it were due."""
+        is_it = f"{{ _eq: {json.dumps(flow)} }}"
+        # An id that is none would have the server refuse the question.
+        where = f"{{ id: {is_it} }}" if is_uuid(flow) else f"{{ name: {is_it} }}"
+        fields = "id name environment storage version core_version run_config"
+        found = self._graphql(
+            f"query {{ flow(where: {where}, order_by: {{ version: desc }}, limit: 1) "
+            f"{{ {fields} }} }}"
+        )["flow"]
+        if not found:
+            return None
+        (newest,) = found
+        return {
+            "id": "",
+            "name": "",
+            "version": 1,
+            "state": "Scheduled",
+            "serialized_state": {"type": "Scheduled", "start_time": self._now().isoformat()},
+            "run_config": newest["run_config"],
+            "flow": newest,
+            "task_runs": [],
+        }
 
     def claim(self, run: FlowRun, state: RunState | None) -> tuple[Claim, str]:
         """Set the run, and its due task runs, to Submitted by the version that was read.

@@ -135,7 +135,7 @@ class Prefect3:
             raise
         rows = [{**item["flow_run"], "work_queue_id": item["work_queue_id"]} for item in found]
         due = {row["id"]: parse_time(row["next_scheduled_start_time"]) for row in rows}
-        return Page.by_time(self._described(rows, due), limit=PAGE_SIZE, after=after)
+        return Page.by_time(self.described(rows, due), limit=PAGE_SIZE, after=after)
 
     def limited_queues(self) -> frozenset[str]:
         """Return the ids of the pool's queues to which a limit applied when runs were last due."""
@@ -147,7 +147,7 @@ class Prefect3:
             if pool_is_limited or queue["concurrency_limit"] is not None
         )
 
-    def _described(self, runs: list[dict[str, Any]], due: Mapping[str, datetime]) -> list[FlowRun]:
+    def described(self, runs: list[dict[str, Any]], due: Mapping[str, datetime]) -> list[FlowRun]:
         """Return runs as they travel, with what stands around them; ``due`` tells when each is."""
         if not runs:
             return []
@@ -269,7 +269,7 @@ class Prefect3:
             for id, history in histories.items()
             if history.ours and history.scheduled_time
         }
-        return self._described([pending[id] for id in due], due)
+        return self.described([pending[id] for id in due], due)
 
     # -- what dispatch asks
 

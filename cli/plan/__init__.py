@@ -1,0 +1,1 @@
+"""``plan``: what would be launched, and where each value of it comes from. Launches nothing."""

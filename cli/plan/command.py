@@ -1,0 +1,89 @@
+"""The command ``plan``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cli.deployed_agent import DeployedAgent
+from cli.output import AsJson, show
+from cli.plan.planning import Plan, Value, ingredients, plan
+from cli.plan.targets import targets
+from fargate_agent import clients
+
+_ACTIONS = {
+    "reuse": "reuses task definition {revision}",
+    "register": "registers a new revision",
+    "named": "runs the task definition {revision}",
+    "refuse": "would be refused",
+}
+_STYLES = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}
+
+
+def plan_command(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(help="A deployment, flow or flow run, by name or id.")],
+    all_values: Annotated[bool, typer.Option("--all", help="Show also what is as it was.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what would be launched, and where each value comes from. Launches nothing."""
+    agent: DeployedAgent = context.obj
+    given = ingredients(agent)
+    files = clients.kwargs_files(given.settings, given.model)
+    plans = [plan(given, t, files.read(t.run)) for t in targets(agent, what)]
+    show(
+        [as_data(made) for made in plans],
+        Group(*(text for made in plans for text in as_text(made, all_values=all_values))),
+        as_json=as_json,
+    )
+
+
+def as_data(made: Plan) -> dict[str, Any]:
+    """Return a plan as plain values."""
+    return asdict(made)
+
+
+def as_text(made: Plan, *, all_values: bool) -> Iterable[RenderableType]:
+    """Draw a plan.
+
+    Parameters
+    ----------
+    all_values
+        Show also the values that are as they were.
+    """
+    does = _ACTIONS[made.action].format(revision=made.revision)
+    yield Text(f"{made.title}: {does}", style="bold")
+    if made.state not in (None, "SCHEDULED", "PENDING"):
+        yield Text(f"  The run is {made.state}: nothing would be launched now.", style="yellow")
+    for reason in made.why:
+        yield Text(f"  {reason}")
+    if made.definition:
+        before = f"in {made.latest}" if made.latest else "registered"
+        yield _table("Task definition", made.definition, before, all_values=all_values)
+    yield _table("run_task", made.request, "without the run's own", all_values=all_values)
+    if all_values:
+        yield Text("The request to run_task:")
+        yield Text(json.dumps(made.run_task, indent=2))
+
+
+def _table(title: str, values: Sequence[Value], before: str, *, all_values: bool) -> RenderableType:
+    shown = [value for value in values if all_values or value.change != " "]
+    left_out = len(values) - len(shown)
+    if not shown:
+        return Text(f"  {title}: all {left_out} values are as they were (--all shows them).")
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for column in ("", "parameter", "value", before, "from"):
+        table.add_column(column, overflow="fold")
+    for value in shown:
+        cells = (value.change, value.path, value.value or "", value.before or "", value.source)
+        table.add_row(*map(Text, cells), style=_STYLES[value.change])
+    if left_out:
+        table.caption = f"{left_out} further values are as they were (--all shows them)"
+    return table

@@ -1,0 +1,230 @@
+"""Makes a plan: the revision that would be run, the request, and every value with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cli.deployed_agent import DeployedAgent
+from cli.plan.layers import Ingredients, Layer, layers, masked
+from cli.plan.leaves import leaves_of_definition, leaves_of_request
+from cli.plan.targets import NEW_RUN, Target
+from fargate_agent import clients
+from fargate_agent.drift import differences
+from fargate_agent.errors import PermanentError
+from fargate_agent.external_kwargs import KwargsFile
+from fargate_agent.kwargs import KwargsModel
+from fargate_agent.launcher import request_of
+from fargate_agent.runs import Launch
+from fargate_agent.task_definitions import Revision, TaskDefinitions
+from fargate_agent.tasks import run_task_request
+
+HIDDEN = "(hidden: it may come from a block)"
+
+Action = Literal["reuse", "register", "named", "refuse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """One value of the definition or the request; None where there is none."""
+
+    path: str
+    value: str | None
+    before: str | None
+    """In the latest registered revision, or in a run of the pool without anything of its own."""
+    source: str
+
+    @property
+    def change(self) -> str:
+        """``+`` new, ``-`` gone, ``~`` another; a space where it is the same."""
+        if self.value == self.before:
+            return " "
+        return "+" if self.before is None else "-" if self.value is None else "~"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the launch of one run would do."""
+
+    title: str
+    state: str | None
+    """Of the run in Prefect, where it exists."""
+    action: Action
+    """What would become of the task definition."""
+    why: Sequence[str]
+    revision: str | None
+    """The revision that would be run, where it exists."""
+    latest: str | None
+    """The latest registered one of the family."""
+    definition: Sequence[Value]
+    request: Sequence[Value]
+    run_task: Mapping[str, Any]
+    """The exact keyword arguments."""
+
+
+def ingredients(agent: DeployedAgent) -> Ingredients:
+    """Return what the agent renders runs with, but with the caller's own rights."""
+    settings = agent.settings()
+    accounts = clients.accounts(settings)
+    return Ingredients(
+        orchestrator=agent.orchestrator,
+        accounts=accounts,
+        model=KwargsModel(accounts.own.ecs),
+        settings=settings,
+    )
+
+
+def plan(given: Ingredients, target: Target, files: Sequence[KwargsFile]) -> Plan:
+    """Plan one run.
+
+    Parameters
+    ----------
+    files
+        Its kwargs files, the weaker first.
+
+    Raises
+    ------
+    PermanentError
+        The run asks for something that cannot be launched; the text tells what to correct.
+    """
+    found = layers(given, target, files)
+    launch = found[-1].whole()
+    rendered = [layer.launch() for layer in found[:-1]]
+    launches = [*zip([layer.source for layer in found], [*rendered, launch], strict=True)]
+    shown = _shown(given, target, files, launch)
+    definitions = given.accounts.of(launch.aws_credentials).definitions
+    action, why, revision, latest = _decide(definitions, launch)
+    registered = leaves_of_definition(latest or {})
+    name = latest["taskDefinitionArn"].rpartition("/")[2] if latest else None
+    named = revision or Revision(arn=f"{launch.definition.get('family')}:NEW", how="registered")
+    request = request_of(shown or launch, named)
+    return Plan(
+        title=target.title,
+        state=target.state.type if target.state and not target.is_new else None,
+        action=action,
+        why=why,
+        revision=revision.name if revision else None,
+        latest=name,
+        definition=_values(
+            _of_definition(launch),
+            _of_definition(shown) if shown else None,
+            registered if launch.definition else {},
+            _sources(launches, _of_definition),
+            gone=name or "",
+        ),
+        request=_values(
+            _of_request(launch),
+            _of_request(shown) if shown else None,
+            _of_request(_without_the_run(found, rendered)),
+            _sources(launches, _of_request),
+            gone="the work pool",
+        ),
+        run_task=run_task_request(
+            request if shown else {"hidden": HIDDEN},
+            definition_arn=named.arn,
+            claim_id=target.run.claim_id if not target.is_new else "CLAIM-ID",
+            flow_run_id=target.run.id or NEW_RUN,
+        ),
+    )
+
+
+def _shown(
+    given: Ingredients, target: Target, files: Sequence[KwargsFile], launch: Launch
+) -> Launch | None:
+    """Return the launch as it may be shown; None where that cannot be told apart."""
+    try:
+        return masked(given, target, files, launch)
+    except PermanentError:
+        return None
+
+
+def _of_definition(launch: Launch | None) -> dict[str, str]:
+    return leaves_of_definition(launch.definition) if launch else {}
+
+
+def _of_request(launch: Launch | None) -> dict[str, str]:
+    return leaves_of_request(launch.request) if launch else {}
+
+
+def _without_the_run(found: Sequence[Layer], rendered: Sequence[Launch | None]) -> Launch | None:
+    """Return what a run asks for that brings nothing of its own."""
+    for layer, launch in zip(found, rendered, strict=False):
+        if layer.source in ("the work pool", "agent.toml"):
+            base = launch
+    return base
+
+
+def _sources(
+    launches: Sequence[tuple[str, Launch | None]], leaves: Callable[[Launch | None], dict[str, str]]
+) -> dict[str, str]:
+    """Name for each value the last source that changed it."""
+    sources: dict[str, str] = {}
+    before: dict[str, str] = {}
+    for source, launch in launches:
+        now = leaves(launch)
+        sources |= {path: source for path, value in now.items() if before.get(path) != value}
+        before = now
+    return sources
+
+
+def _values(
+    real: Mapping[str, str],
+    shown: Mapping[str, str] | None,
+    before: Mapping[str, str],
+    sources: Mapping[str, str],
+    *,
+    gone: str,
+) -> list[Value]:
+    """Lay what would be asked for beside what there is.
+
+    Parameters
+    ----------
+    real, shown
+        The values, and what may be told of them.
+    gone
+        Where a value stands that is no longer asked for.
+    """
+    made = []
+    for path in sorted({*real, *before}):
+        value = real.get(path)
+        told = value if shown is None and value is None else (shown or {}).get(path, HIDDEN)
+        same = value == before.get(path)
+        made.append(
+            Value(
+                path=path,
+                value=None if value is None else told,
+                before=told if same else _careful(before.get(path), value, told),
+                source=sources.get(path, gone),
+            )
+        )
+    return made
+
+
+def _careful(before: str | None, value: str | None, told: str | None) -> str | None:
+    """Hide what stands where a block's value will: it may be that block's older one."""
+    return HIDDEN if before is not None and value is not None and value != told else before
+
+
+def _decide(
+    definitions: TaskDefinitions, launch: Launch
+) -> tuple[Action, list[str], Revision | None, Mapping[str, Any] | None]:
+    if launch.definition_arn:
+        named = Revision(arn=launch.definition_arn, how="named by the run", ours=False)
+        return "named", ["the run names it"], named, None
+    latest = definitions.latest(launch.definition["family"])
+    if latest is None:
+        why = f"the family {launch.definition['family']} has no active revision"
+        return "register", [why], None, None
+    differ = differences(launch.definition, latest)
+    try:
+        revision = definitions.find(launch.definition, launch.revision)
+    except PermanentError as error:  # ecs.on_drift is "fail"
+        return "refuse", [str(error)], None, latest
+    if revision is None:
+        return "register", differ or ["the latest is another's"], None, latest
+    if revision.arn != latest["taskDefinitionArn"]:
+        return "reuse", ["an older revision has this very content"], revision, latest
+    if differ:
+        return "reuse", ["ecs.on_drift lets it differ", *differ], revision, latest
+    return "reuse", ["nothing differs"], revision, latest
