@@ -27,7 +27,9 @@ from fargate_agent.profiles.work_pool.agent import Agent
 from fargate_agent.runs import FlowRun, Launch
 from fargate_agent.settings import Settings
 
-_BARE_TEMPLATE = {"job_configuration": {"task_definition": {"containerDefinitions": [{}]}}}
+_BARE_TEMPLATE: dict[str, Any] = {
+    "job_configuration": {"task_definition": {"containerDefinitions": [{}]}}
+}
 """The least that can be rendered: what it gives comes from the agent."""
 
 
@@ -97,17 +99,21 @@ def masked(given: Ingredients, target: Target, files: Sequence[KwargsFile], real
         return real  # Prefect 1 has no blocks
     account = given.accounts.of(real.aws_credentials)
     accounts = cast(Accounts, OneAccount(own=given.accounts.own, account=account))
-    prefect = _Partly(given.orchestrator, target, hides=True)
-    return list(_of_work_pool(replace(given, accounts=accounts), prefect, target, files))[
-        -1
-    ].whole()
+    elsewhere = replace(given, accounts=accounts)
+    found = _of_work_pool(elsewhere, given.orchestrator, target, files, hides=True)
+    return list(found)[-1].whole()
 
 
 def _of_the_agent(settings: Settings) -> list[tuple[str, Settings]]:
     weak = replace(
         settings,
-        **{"agent_env": {}, "api_key_secret": None, "auth_string_secret": None},
-        **{"ecs_kwargs": {}, "launch_type": "FARGATE", "send_logs": True, "stack_kwargs": {}},
+        agent_env={},
+        api_key_secret=None,
+        auth_string_secret=None,
+        ecs_kwargs={},
+        launch_type="FARGATE",
+        send_logs=True,
+        stack_kwargs={},
     )
     stack = replace(weak, stack_kwargs=settings.stack_kwargs)
     return [("the agent", weak), ("the stack", stack), ("agent.toml", settings)]
@@ -132,15 +138,18 @@ class _GivenFiles:
 
 
 def _of_work_pool(
-    given: Ingredients, real: Prefect3 | _Partly, target: Target, files: Sequence[KwargsFile]
+    given: Ingredients,
+    prefect: Prefect3,
+    target: Target,
+    files: Sequence[KwargsFile],
+    *,
+    hides: bool = False,
 ) -> Iterator[Layer]:
-    hides = isinstance(real, _Partly) and real.hides
-    prefect = real.prefect if isinstance(real, _Partly) else real
-
     def layer(source: str, agent: Agent, read: KwargsFiles, *knows: str) -> Layer:
         partly = cast(Prefect3, _Partly(prefect, target, frozenset(knows), hides))
         profile = WorkPoolProfile(partly, read, given.model, agent, given.accounts)
-        run = replace(target.run, has_job_variables="flow run" in knows)
+        has_variables = target.run.has_job_variables and "the flow run" in knows
+        run = replace(target.run, has_job_variables=has_variables)
         return Layer(source, profile, run, target.state)
 
     agent = Agent.from_settings(given.settings, given.model)
@@ -159,8 +168,8 @@ class _Partly:
 
     prefect: Prefect3
     target: Target
-    knows: frozenset[str] = frozenset()
-    hides: bool = False
+    knows: frozenset[str]
+    hides: bool
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.prefect, name)
