@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -31,6 +32,8 @@ class DeployedAgent:
     """
 
     stack: str
+    toml: Path = Path("agent.toml")
+    """The settings' file on this machine, of which the deployed settings may differ."""
 
     def client(self, service: str) -> Any:
         """Make a boto3 client with the caller's own credentials."""

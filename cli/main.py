@@ -11,6 +11,7 @@ import typer
 
 from cli.deployed_agent import DeployedAgent
 from cli.errors import EXPECTED, CommandError, told
+from cli.kwargs.command import app as kwargs_app
 from cli.output import errors
 from cli.plan.command import plan_command
 
@@ -31,15 +32,17 @@ def which_agent(
     region: Annotated[str, typer.Option(help="The AWS region.")] = "",
 ) -> None:
     """Choose the agent."""
-    for name, value in (("AWS_PROFILE", profile), ("AWS_DEFAULT_REGION", region)):
-        if value:
-            os.environ[name] = value
+    if profile:
+        os.environ["AWS_PROFILE"] = profile
+    # boto3 knows only the second of the two names that AWS's other tools know.
+    region = region or os.environ.get("AWS_REGION", "")
     if region:
-        os.environ["AWS_REGION"] = region
-    context.obj = DeployedAgent(stack or _name_in(agent))
+        os.environ["AWS_DEFAULT_REGION"] = region
+    context.obj = DeployedAgent(stack or _name_in(agent), agent)
 
 
 app.command("plan")(plan_command)
+app.add_typer(kwargs_app, name="kwargs")
 
 
 def _name_in(path: Path) -> str:

@@ -30,7 +30,12 @@ _STYLES = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}
 def plan_command(
     context: typer.Context,
     what: Annotated[str, typer.Argument(help="A deployment, flow or flow run, by name or id.")],
-    all_values: Annotated[bool, typer.Option("--all", help="Show also what is as it was.")] = False,
+    changes: Annotated[
+        bool, typer.Option("--changes", help="Leave out what is as it was.")
+    ] = False,
+    request: Annotated[
+        bool, typer.Option("--request", help="Show the request itself too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what would be launched, and where each value comes from. Launches nothing."""
@@ -40,7 +45,7 @@ def plan_command(
     plans = [plan(given, t, files.read(t.run)) for t in targets(agent, what)]
     show(
         [as_data(made) for made in plans],
-        Group(*(text for made in plans for text in as_text(made, all_values=all_values))),
+        Group(*(t for made in plans for t in as_text(made, changes=changes, request=request))),
         as_json=as_json,
     )
 
@@ -50,13 +55,17 @@ def as_data(made: Plan) -> dict[str, Any]:
     return asdict(made)
 
 
-def as_text(made: Plan, *, all_values: bool) -> Iterable[RenderableType]:
+def as_text(
+    made: Plan, *, changes: bool = False, request: bool = False
+) -> Iterable[RenderableType]:
     """Draw a plan.
 
     Parameters
     ----------
-    all_values
-        Show also the values that are as they were.
+    changes
+        Leave out the values that are as they were.
+    request
+        Show also the exact keyword arguments of ``run_task``.
     """
     does = _ACTIONS[made.action].format(revision=made.revision)
     yield Text(f"{made.title}: {does}", style="bold")
@@ -65,25 +74,34 @@ def as_text(made: Plan, *, all_values: bool) -> Iterable[RenderableType]:
     for reason in made.why:
         yield Text(f"  {reason}")
     if made.definition:
-        before = f"in {made.latest}" if made.latest else "registered"
-        yield _table("Task definition", made.definition, before, all_values=all_values)
-    yield _table("run_task", made.request, "without the run's own", all_values=all_values)
-    if all_values:
-        yield Text("The request to run_task:")
+        compared = f", compared with {made.latest}" if made.latest else ", not registered yet"
+        yield _table(f"Task definition{compared}", made.definition, changes=changes)
+    yield _table("run_task, compared with a plain run's", made.request, changes=changes)
+    if request:
+        yield Text("run_task with exactly:")
         yield Text(json.dumps(made.run_task, indent=2))
 
 
-def _table(title: str, values: Sequence[Value], before: str, *, all_values: bool) -> RenderableType:
-    shown = [value for value in values if all_values or value.change != " "]
+def _table(title: str, values: Sequence[Value], *, changes: bool) -> RenderableType:
+    shown = [value for value in values if not changes or value.change != " "]
     left_out = len(values) - len(shown)
     if not shown:
-        return Text(f"  {title}: all {left_out} values are as they were (--all shows them).")
+        return Text(f"  {title}: all {left_out} values are as they were.")
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for column in ("", "parameter", "value", before, "from"):
+    for column in ("", "parameter", "value", "from"):
         table.add_column(column, overflow="fold")
     for value in shown:
-        cells = (value.change, value.path, value.value or "", value.before or "", value.source)
+        cells = (value.change, value.path, _told(value), value.source)
         table.add_row(*map(Text, cells), style=_STYLES[value.change])
     if left_out:
-        table.caption = f"{left_out} further values are as they were (--all shows them)"
+        table.caption = f"{left_out} further values are as they were"
     return table
+
+
+def _told(value: Value) -> str:
+    match value.change:
+        case "~":
+            return f"{value.value} (was {value.before})"
+        case "-":
+            return f"(was {value.before})"
+    return value.value or ""

@@ -108,6 +108,8 @@ def _of_the_agent(settings: Settings) -> list[tuple[str, Settings]]:
     weak = replace(
         settings,
         agent_env={},
+        agent_name="",
+        api_url="",
         api_key_secret=None,
         auth_string_secret=None,
         ecs_kwargs={},

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from cli.deployed_agent import DeployedAgent
 from cli.plan.layers import Ingredients, Layer, layers, masked
 from cli.plan.leaves import leaves_of_definition, leaves_of_request
-from cli.plan.targets import NEW_RUN, Target
+from cli.plan.targets import Target
 from fargate_agent import clients
 from fargate_agent.drift import differences
 from fargate_agent.errors import PermanentError
@@ -17,7 +17,7 @@ from fargate_agent.external_kwargs import KwargsFile
 from fargate_agent.kwargs import KwargsModel
 from fargate_agent.launcher import request_of
 from fargate_agent.runs import Launch
-from fargate_agent.task_definitions import Revision, TaskDefinitions
+from fargate_agent.task_definitions import HASH_TAG, Revision, TaskDefinitions, content_hash
 from fargate_agent.tasks import run_task_request
 
 HIDDEN = "(hidden: it may come from a block)"
@@ -95,7 +95,8 @@ def plan(given: Ingredients, target: Target, files: Sequence[KwargsFile]) -> Pla
     shown = _shown(given, target, files, launch)
     definitions = given.accounts.of(launch.aws_credentials).definitions
     action, why, revision, latest = _decide(definitions, launch)
-    registered = leaves_of_definition(latest or {})
+    same = latest is not None and _is_registered_as(latest, launch)
+    registered = leaves_of_definition(launch.definition if same else latest or {})
     name = latest["taskDefinitionArn"].rpartition("/")[2] if latest else None
     named = revision or Revision(arn=f"{launch.definition.get('family')}:NEW", how="registered")
     request = request_of(shown or launch, named)
@@ -123,8 +124,8 @@ def plan(given: Ingredients, target: Target, files: Sequence[KwargsFile]) -> Pla
         run_task=run_task_request(
             request if shown else {"hidden": HIDDEN},
             definition_arn=named.arn,
-            claim_id=target.run.claim_id if not target.is_new else "CLAIM-ID",
-            flow_run_id=target.run.id or NEW_RUN,
+            claim_id=target.run.claim_id,
+            flow_run_id=target.run.id,
         ),
     )
 
@@ -225,6 +226,11 @@ def _decide(
         return "register", differ or ["the latest is another's"], None, latest
     if revision.arn != latest["taskDefinitionArn"]:
         return "reuse", ["an older revision has this very content"], revision, latest
-    if differ:
+    if differ and not _is_registered_as(latest, launch):
         return "reuse", ["ecs.on_drift lets it differ", *differ], revision, latest
     return "reuse", ["nothing differs"], revision, latest
+
+
+def _is_registered_as(latest: Mapping[str, Any], launch: Launch) -> bool:
+    """Tell whether a revision was registered with this very content, which ECS completed."""
+    return bool(latest["tags"].get(HASH_TAG) == content_hash(launch.definition))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -14,14 +15,14 @@ from fargate_agent.kwargs import did_you_mean
 from fargate_agent.orchestrators.http import ApiError, JsonClient
 from fargate_agent.orchestrators.prefect1 import Prefect1
 from fargate_agent.orchestrators.prefect1_states import flow_run, run_state
-from fargate_agent.orchestrators.prefect3 import Prefect3
+from fargate_agent.orchestrators.prefect3 import PAGE_SIZE, Prefect3
 from fargate_agent.orchestrators.prefect3_states import run_state as run_state_of_row
 from fargate_agent.orchestrators.references import is_uuid
 from fargate_agent.orchestrators.states import RunState
 from fargate_agent.runs import FlowRun, parse_time
 
-NEW_RUN = "FLOW-RUN-ID"
-"""Stands where the id of a run will, that does not exist yet."""
+NEW_RUN, NEW_CLAIM = "FLOW-RUN-ID", "CLAIM-ID"
+"""Stand where the ids of a run will, that does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ def _of_prefect_1(prefect: Prefect1, name: str) -> Target:
         raise CommandError(f"There is no flow and no flow run {name!r}. Correct the name.")
     row |= {"id": NEW_RUN}
     state = run_state(row)
-    run = flow_run(row, datetime.now(UTC), "")
+    run = replace(flow_run(row, datetime.now(UTC), ""), claim_id=NEW_CLAIM)
     return Target(title=f"flow {run.flow_name}", run=run, state=state, row=row)
 
 
@@ -92,17 +93,37 @@ def _of_work_pool(prefect: Prefect3, api: JsonClient, pool: str, name: str) -> I
         yield Target(title=title, run=run, state=run_state_of_row(row, pool), row=row)
         return
     for deployment in _deployments(api, pool, name):
-        row = {
-            "id": NEW_RUN,
-            "name": "FLOW-RUN-NAME",
-            "flow_id": deployment["flow_id"],
-            "deployment_id": deployment["id"],
-            "work_queue_id": deployment.get("work_queue_id") or "",
-            "job_variables": {},
-        }
+        row = _next_run_of(deployment)
         (run,) = prefect.described([row], {NEW_RUN: datetime.now(UTC)})
+        run = replace(run, claim_id=NEW_CLAIM)
         title = f"deployment {run.flow_name}/{run.deployment_name}"
         yield Target(title=title, run=run, state=None, row=row)
+
+
+def deployments_in_pool(agent: DeployedAgent) -> Iterator[FlowRun]:
+    """Return a run for each deployment of the agent's work pool; in Prefect 1 there are none."""
+    prefect = agent.orchestrator
+    if not isinstance(prefect, Prefect3):
+        return
+    in_pool = {"work_pools": {"name": {"any_": [agent.settings().work_pool]}}}
+    for page in itertools.count():
+        asked = {**in_pool, "limit": PAGE_SIZE, "offset": page * PAGE_SIZE, "sort": "NAME_ASC"}
+        found = agent.api.post("/deployments/filter", asked)
+        for deployment in found:
+            yield from prefect.described([_next_run_of(deployment)], {NEW_RUN: datetime.now(UTC)})
+        if len(found) < PAGE_SIZE:
+            return
+
+
+def _next_run_of(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": NEW_RUN,
+        "name": "FLOW-RUN-NAME",
+        "flow_id": deployment["flow_id"],
+        "deployment_id": deployment["id"],
+        "work_queue_id": deployment.get("work_queue_id") or "",
+        "job_variables": {},
+    }
 
 
 def _flow_run(api: JsonClient, id: str) -> dict[str, Any] | None:

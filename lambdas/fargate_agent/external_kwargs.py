@@ -54,18 +54,22 @@ class KwargsFiles:
         """
         if self.bucket is None:
             return []
-        keys = [external_key(self.prefix, run.flow_name, run.flow_id)]
-        if run.deployment_name and slugify(run.deployment_name):
-            keys.append(deployment_key(self.prefix, run.flow_name, run.deployment_name))
         files = []
-        for key in dict.fromkeys(keys):
+        for key in keys_of(run, self.prefix):
             values = read_external(self.s3, self.bucket, key)
             if values is not None:
                 files.append(KwargsFile(f"s3://{self.bucket}/{key}", values))
-                self._refuse_what_is_not_allowed(files[-1])
+                self.check(files[-1])
         return files
 
-    def _refuse_what_is_not_allowed(self, file: KwargsFile) -> None:
+    def check(self, file: KwargsFile) -> None:
+        """Refuse what ``external_kwargs.allow`` does not let a file set.
+
+        Raises
+        ------
+        PermanentError
+            Names the file, the parameter and the setting.
+        """
         if self.allow is None:
             return
         for path in _paths(self.model.parsed(file.values)):
@@ -86,6 +90,14 @@ def _paths(value: Any, path: str = "") -> Iterator[str]:
             yield from _paths(item, path)
     elif path:
         yield path
+
+
+def keys_of(run: FlowRun, prefix: str) -> list[str]:
+    """Return the keys of the files that a run would have, the weaker first."""
+    keys = [external_key(prefix, run.flow_name, run.flow_id)]
+    if run.deployment_name and slugify(run.deployment_name):
+        keys.append(deployment_key(prefix, run.flow_name, run.deployment_name))
+    return list(dict.fromkeys(keys))
 
 
 def external_key(prefix: str, flow_name: str, flow_id: str) -> str:
@@ -130,10 +142,17 @@ def read_external(s3: S3Client, bucket: str, key: str) -> dict[str, Any] | None:
         raise PermanentError(
             f"{url}: is {size:,} bytes; a kwargs file may have {MAX_BYTES:,}. Make it smaller."
         )
-    return _parse(answer["Body"].read(), url)
+    return parse(answer["Body"].read(), url)
 
 
-def _parse(body: bytes, url: str) -> dict[str, Any]:
+def parse(body: bytes, url: str) -> dict[str, Any]:
+    """Read a kwargs file's text.
+
+    Raises
+    ------
+    PermanentError
+        It is not a JSON object; names the place.
+    """
     try:
         parsed = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
