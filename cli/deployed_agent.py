@@ -107,5 +107,8 @@ class DeployedAgent:
 
     @cached_property
     def orchestrator(self) -> Orchestrator:
-        """The Prefect that the agent serves, with the key that the agent uses."""
-        return clients.orchestrator(self.settings())
+        """The Prefect that the agent serves, with the key that the agent uses.
+
+        As ``poll`` has it, for that is who names the claims.
+        """
+        return clients.orchestrator(self.settings("poll"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -56,10 +57,16 @@ def _name_in(path: Path) -> str:
     return str(given)
 
 
-def main() -> None:
-    """Run the command line; exit with 0, or 1 where something is wrong."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit with 0, or 1 where something is wrong.
+
+    Parameters
+    ----------
+    arguments
+        Those of the process by default.
+    """
     try:
-        app()
+        app(arguments)
     except EXPECTED as error:
         errors.print(told(error), style="red", markup=False)
         raise SystemExit(1) from error

@@ -58,17 +58,17 @@ def targets(agent: DeployedAgent, name: str) -> list[Target]:
     """
     match agent.orchestrator:
         case Prefect1() as prefect:
-            return [_of_prefect_1(prefect, name)]
+            return [_of_prefect_1(prefect, agent.settings("poll").claimant, name)]
         case Prefect3() as prefect:
             return list(_of_work_pool(prefect, agent.api, agent.settings().work_pool, name))
     raise AssertionError("unreachable: there are no other orchestrators")
 
 
-def _of_prefect_1(prefect: Prefect1, name: str) -> Target:
+def _of_prefect_1(prefect: Prefect1, claimant: str, name: str) -> Target:
     state = prefect.run_states([name]).get(name) if is_uuid(name) else None
     if state is not None:
         details = state.details
-        run = flow_run(details, state.scheduled_time or datetime.now(UTC), "")
+        run = flow_run(details, state.scheduled_time or datetime.now(UTC), claimant)
         return Target(title=f"flow run {run.name or run.id}", run=run, state=state, row=details)
     row = prefect.next_run_of(name)
     if row is None:
