@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +12,16 @@ from typing import Any
 
 import boto3
 import urllib3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cli.errors import CommandError
 from fargate_agent import clients, settings
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.settings import Settings
+
+_MAKING = threading.Lock()
+"""One session's clients are made one after the other."""
 
 _SETTINGS = f"fargate_agent/{settings.SETTINGS_FILE.name}"
 
@@ -31,9 +36,10 @@ class DeployedAgent:
 
     stack: str
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, config: Config | None = None) -> Any:
         """Make a boto3 client with the caller's own credentials."""
-        return boto3.client(service)  # type: ignore[call-overload]
+        with _MAKING:
+            return boto3.client(service, config=config)  # type: ignore[call-overload]
 
     @cached_property
     def outputs(self) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.deployed_agent import DeployedAgent
+from cli.doctor import doctor
 from cli.errors import EXPECTED, CommandError, told
 from cli.output import errors
 
@@ -19,6 +20,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.command()(doctor)
 
 
 @app.callback()
@@ -35,6 +39,9 @@ def which_agent(
             os.environ[name] = value
     if region:
         os.environ["AWS_REGION"] = region
+    elif "AWS_REGION" in os.environ:  # which boto3 passes over, unlike the CDK
+        os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
+    context.meta["agent_file"] = agent
     context.obj = DeployedAgent(stack or _name_in(agent))
 
 

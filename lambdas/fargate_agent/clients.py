@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
+from urllib3.util.retry import Retry
 
 from fargate_agent.accounts import Account, Accounts
 from fargate_agent.external_kwargs import KwargsFiles
 from fargate_agent.kwargs import KwargsModel
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.credentials import authorization
-from fargate_agent.orchestrators.http import JsonClient
+from fargate_agent.orchestrators.http import RETRIES, JsonClient
 from fargate_agent.orchestrators.prefect1 import Prefect1
 from fargate_agent.orchestrators.prefect3 import API_VERSION, Prefect3
 from fargate_agent.sessions import TIMES, block_client, task_client
@@ -109,21 +110,27 @@ def secrets_manager() -> SecretsManagerClient:
     return boto3.client("secretsmanager", config=TIMES)
 
 
-def orchestrator(settings: Settings) -> Orchestrator:
-    """Make the client of the orchestrator that the settings name."""
-    api = JsonClient(
+def api(settings: Settings, *, retries: Retry = RETRIES) -> JsonClient:
+    """Make the client of Prefect's API, with the agent's key."""
+    return JsonClient(
         settings.api_url,
         authorization(
             secrets_manager,
             api_key_secret=settings.api_key_secret,
             auth_string_secret=settings.auth_string_secret,
         ),
+        retries=retries,
     )
+
+
+def orchestrator(settings: Settings) -> Orchestrator:
+    """Make the client of the orchestrator that the settings name."""
+    prefect = api(settings)
     if settings.prefect_version == 1:
-        return Prefect1(api, settings)
-    api.headers["X-PREFECT-API-VERSION"] = API_VERSION
+        return Prefect1(prefect, settings)
+    prefect.headers["X-PREFECT-API-VERSION"] = API_VERSION
     return Prefect3(
-        api,
+        prefect,
         work_pool=settings.work_pool,
         work_queues=settings.work_queues,
         worker_name=settings.agent_name,
