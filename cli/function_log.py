@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-MOST_PAGES = 20
 LONGEST_TEXT = 600
 
 
@@ -46,15 +45,15 @@ def lines(
     function
         What ``GetFunction`` tells of it.
     word
-        Leave out lines that do not hold this word.
+        Leave out lines that do not hold this word, or these words as they stand.
     """
     configuration = function["Configuration"]
     group = configuration.get("LoggingConfig", {}).get("LogGroup")
     group = group or f"/aws/lambda/{configuration['FunctionName']}"
     asked: dict[str, Any] = {"logGroupName": group, "startTime": _milliseconds(since)}
     if word:
-        asked["filterPattern"] = word
-    for _ in range(MOST_PAGES):
+        asked["filterPattern"] = f'"{word}"'
+    while True:
         answer = logs.filter_log_events(**asked)
         for event in answer["events"]:
             line = _line(event)

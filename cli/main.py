@@ -13,6 +13,8 @@ from cli.deployed_agent import DeployedAgent
 from cli.doctor import doctor
 from cli.errors import EXPECTED, CommandError, told
 from cli.output import errors
+from cli.poke import poke
+from cli.status import status
 
 app = typer.Typer(
     help="Operate a Serverless Fargate Agent: what it would launch, why a run does not start.",
@@ -23,6 +25,8 @@ app = typer.Typer(
 
 
 app.command()(doctor)
+app.command()(status)
+app.command()(poke)
 
 
 @app.callback()

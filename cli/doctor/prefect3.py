@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
+from cli import prefect
 from cli.doctor.findings import Finding, failure, ok, warning
 from cli.doctor.subject import Subject
 from fargate_agent.errors import PermanentError
 from fargate_agent.orchestrators.http import ApiError, CredentialsExpired, CredentialsRefused
 from fargate_agent.orchestrators.prefect3 import PAGE_SIZE, Prefect3
-from fargate_agent.runs import parse_time
 
 ONLINE = "ONLINE"
 
@@ -61,7 +60,7 @@ def _version(subject: Subject, version: str | None) -> Finding:
 
 def _pool(subject: Subject) -> Iterator[Finding]:
     name = subject.settings.work_pool
-    path, check = f"/work_pools/{quote(name, safe='')}", f"work pool {name}"
+    check = f"work pool {name}"
     try:
         # Reads it, and refuses one of another type in the agent's own words.
         pool = Prefect3(subject.prefect, work_pool=name, worker_name="doctor").work_pool("")
@@ -82,9 +81,9 @@ def _pool(subject: Subject) -> Iterator[Finding]:
         return
     yield ok("Prefect's key", "accepted" if _has_key(subject) else "none is set, none is wanted")
     yield _state_of(check, pool)
-    yield from _queues(subject, path)
-    yield from _workers(subject, path, check)
-    yield from _late(subject, check)
+    yield from _queues(subject)
+    yield from _workers(subject, check)
+    yield from _late(subject)
 
 
 def _has_key(subject: Subject) -> bool:
@@ -103,9 +102,11 @@ def _state_of(check: str, pool: Mapping[str, Any]) -> Finding:
     return ok(check, f"type {pool['type']}, not paused, {limited}")
 
 
-def _queues(subject: Subject, path: str) -> Iterator[Finding]:
+def _queues(subject: Subject) -> Iterator[Finding]:
     asked, found = {"limit": PAGE_SIZE}, {}
-    for queue in subject.prefect.post(f"{path}/queues/filter", asked):
+    for queue in subject.prefect.post(
+        f"{prefect.pool_path(subject.settings)}/queues/filter", asked
+    ):
         found[queue["name"]] = queue
     served = subject.settings.work_queues or tuple(found)
     missing = [name for name in served if name not in found]
@@ -131,11 +132,12 @@ def _takes_nothing(queue: Mapping[str, Any]) -> bool:
     return bool(queue["is_paused"]) or queue["concurrency_limit"] == 0
 
 
-def _workers(subject: Subject, path: str, check: str) -> Iterator[Finding]:
-    workers = subject.prefect.post(f"{path}/workers/filter", {"limit": PAGE_SIZE})
-    own = next((w for w in workers if w["name"] == subject.settings.agent_name), None)
-    yield _last_poll(subject, own)
-    others = [w["name"] for w in workers if w is not own and w.get("status") == ONLINE]
+def _workers(subject: Subject, check: str) -> Iterator[Finding]:
+    agent = subject.settings.agent_name
+    yield _last_poll(subject)
+    workers = prefect.workers(subject.settings, subject.prefect)
+    online = [worker["name"] for worker in workers if worker.get("status") == ONLINE]
+    others = [name for name in online if name != agent]
     if others:
         yield warning(
             check,
@@ -144,15 +146,15 @@ def _workers(subject: Subject, path: str, check: str) -> Iterator[Finding]:
         )
 
 
-def _last_poll(subject: Subject, worker: Mapping[str, Any] | None) -> Finding:
-    heard = worker and worker.get("last_heartbeat_time")
-    if not heard:
+def _last_poll(subject: Subject) -> Finding:
+    heard = prefect.last_poll(subject.settings, subject.prefect)
+    if heard is None:
         return failure(
             "last poll",
             f"Prefect never heard of a worker {subject.settings.agent_name!r} in the pool",
             "Poll ('./fargate-agent poke') and read what it says.",
         )
-    return told_poll(subject, parse_time(heard))
+    return told_poll(subject, heard)
 
 
 def told_poll(subject: Subject, at: datetime) -> Finding:
@@ -170,7 +172,7 @@ def told_poll(subject: Subject, at: datetime) -> Finding:
     )
 
 
-def _late(subject: Subject, check: str) -> Iterator[Finding]:
+def _late(subject: Subject) -> Iterator[Finding]:
     count = subject.prefect.post(
         "/flow_runs/count",
         {
