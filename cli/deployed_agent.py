@@ -74,6 +74,12 @@ class DeployedAgent:
             ) from error
         return dict(found)
 
+    @cached_property
+    def resources(self) -> list[Mapping[str, Any]]:
+        """The stack's resources, as ``DescribeStackResources`` tells of them."""
+        asked = self.client("cloudformation").describe_stack_resources(StackName=self.stack)
+        return list(asked["StackResources"])
+
     def function(self, name: str) -> Mapping[str, Any]:
         """Return what ``GetFunction`` tells of ``poll``, ``dispatch`` or ``watch``."""
         if name not in self._functions:

@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
+from cli import wake
 from cli.deployed_agent import DeployedAgent
 from cli.doctor import doctor
 from cli.errors import EXPECTED, CommandError, told
 from cli.output import errors
 from cli.poke import poke
+from cli.redrive import redrive
 from cli.status import status
 
 app = typer.Typer(
@@ -27,6 +29,8 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(status)
 app.command()(poke)
+app.command()(redrive)
+app.add_typer(wake.app, name="wake")
 
 
 @app.callback()

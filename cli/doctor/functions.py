@@ -173,7 +173,7 @@ def _minutes() -> int:
 
 
 def _of_type(subject: Subject, kind: str) -> list[Any]:
-    return [resource for resource in subject.resources if resource["ResourceType"] == kind]
+    return [resource for resource in subject.agent.resources if resource["ResourceType"] == kind]
 
 
 def _name(resource: Any) -> str:

@@ -90,9 +90,3 @@ class Subject:
         """Return the ARN of ``executionRoleArn`` or ``taskRoleArn``, if one is named."""
         overrides = self.kwargs.request.get("overrides", {})
         return overrides.get(key) or self.kwargs.definition.get(key)
-
-    @cached_property
-    def resources(self) -> list[Mapping[str, Any]]:
-        """The stack's resources, as ``DescribeStackResources`` tells of them."""
-        asked = self.client("cloudformation").describe_stack_resources(StackName=self.agent.stack)
-        return list(asked["StackResources"])

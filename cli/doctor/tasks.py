@@ -107,9 +107,10 @@ def quotas(subject: Subject) -> Iterator[Finding]:
         if provider not in QUOTAS:
             continue
         check = f"{provider} quota"
-        asked = {"ServiceCode": "fargate", "QuotaCode": QUOTAS[provider]}
-        service_quotas = subject.task_client("service-quotas")
-        quota = service_quotas.get_service_quota(**asked)["Quota"]
+        quota = _quota(subject, QUOTAS[provider])
+        if quota is None:
+            yield unknown(check, "Service Quotas does not know it in this region")
+            continue
         used = _used(subject, quota.get("UsageMetric"))
         limit = quota["Value"]
         if used is None:
@@ -122,6 +123,18 @@ def quotas(subject: Subject) -> Iterator[Finding]:
             )
         else:
             yield ok(check, f"{used:g} of {limit:g} vCPUs run at once")
+
+
+def _quota(subject: Subject, code: str) -> Mapping[str, Any] | None:
+    try:
+        asked = subject.task_client("service-quotas").get_service_quota(
+            ServiceCode="fargate", QuotaCode=code
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchResourceException":
+            raise
+        return None
+    return dict(asked["Quota"])
 
 
 def _used(subject: Subject, metric: Mapping[str, Any] | None) -> float | None:
