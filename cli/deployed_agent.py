@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import boto3
 import urllib3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cli.errors import CommandError
@@ -19,6 +21,9 @@ from fargate_agent import clients, settings
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.http import JsonClient
 from fargate_agent.settings import Settings
+
+_MAKING = threading.Lock()
+"""One session's clients are made one after the other."""
 
 _SETTINGS = f"fargate_agent/{settings.SETTINGS_FILE.name}"
 
@@ -35,9 +40,10 @@ class DeployedAgent:
     toml: Path = Path("agent.toml")
     """The settings' file on this machine, of which the deployed settings may differ."""
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, config: Config | None = None) -> Any:
         """Make a boto3 client with the caller's own credentials."""
-        return boto3.client(service)  # type: ignore[call-overload]
+        with _MAKING:
+            return boto3.client(service, config=config)  # type: ignore[call-overload]
 
     @cached_property
     def outputs(self) -> Mapping[str, str]:
@@ -72,6 +78,12 @@ class DeployedAgent:
             ) from error
         return dict(found)
 
+    @cached_property
+    def resources(self) -> list[Mapping[str, Any]]:
+        """The stack's resources, as ``DescribeStackResources`` tells of them."""
+        asked = self.client("cloudformation").describe_stack_resources(StackName=self.stack)
+        return list(asked["StackResources"])
+
     def function(self, name: str) -> Mapping[str, Any]:
         """Return what ``GetFunction`` tells of ``poll``, ``dispatch`` or ``watch``."""
         if name not in self._functions:
@@ -103,7 +115,7 @@ class DeployedAgent:
     @cached_property
     def api(self) -> JsonClient:
         """The client of Prefect's API, with the key that the agent uses."""
-        return clients.prefect_api(self.settings())
+        return clients.api(self.settings())
 
     @cached_property
     def orchestrator(self) -> Orchestrator:

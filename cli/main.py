@@ -10,11 +10,16 @@ from typing import Annotated
 
 import typer
 
+from cli import wake
 from cli.deployed_agent import DeployedAgent
+from cli.doctor import doctor
 from cli.errors import EXPECTED, CommandError, told
 from cli.kwargs.command import app as kwargs_app
 from cli.output import errors
 from cli.plan.command import plan_command
+from cli.poke import poke
+from cli.redrive import redrive
+from cli.status import status
 
 app = typer.Typer(
     help="Operate a Serverless Fargate Agent: what it would launch, why a run does not start.",
@@ -22,6 +27,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.command("plan")(plan_command)
+app.add_typer(kwargs_app, name="kwargs")
+app.command()(doctor)
+app.command()(status)
+app.command()(poke)
+app.command()(redrive)
+app.add_typer(wake.app, name="wake")
 
 
 @app.callback()
@@ -40,10 +54,6 @@ def which_agent(
     if region:
         os.environ["AWS_DEFAULT_REGION"] = region
     context.obj = DeployedAgent(stack or _name_in(agent), agent)
-
-
-app.command("plan")(plan_command)
-app.add_typer(kwargs_app, name="kwargs")
 
 
 def _name_in(path: Path) -> str:

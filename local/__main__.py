@@ -15,7 +15,7 @@ from pathlib import Path
 
 from infra.config import AgentConfig, ConfigError, load
 from local.cloud import Cloud, cloud
-from local.demo import console, in_a_folder_of_its_own
+from local.demo import console, in_a_folder_of_its_own, tell_environment
 from local.prefect_server import PREFECT_BIN
 from local.processes import ProcessFailed
 
@@ -66,6 +66,7 @@ def _run(folder: Path, agent: Path, config: AgentConfig, max_polls: int | None) 
             context["agent.enabled"] = "false"  # the polls are counted: no schedule makes more
         outputs = aws.deploy(context)
         if max_polls is None:
+            tell_environment(aws)
             aws.invoke(outputs["PollFunction"], {})  # a new schedule fires after a minute
             console.print("The agent polls. Ctrl-C ends it.")
             signal.pause()

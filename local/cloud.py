@@ -31,6 +31,16 @@ class Cloud:
     endpoint: str
     folder: Path
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return what makes the AWS tools, the CDK and ``./fargate-agent`` use this AWS."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION,
+        }
+
     def client(self, service: str) -> Any:
         """Make a boto3 client of the emulator."""
         return boto3.client(
@@ -56,10 +66,7 @@ class Cloud:
             env={
                 **kept,
                 "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-                "AWS_ENDPOINT_URL": self.endpoint,
-                "AWS_ACCESS_KEY_ID": "test",
-                "AWS_SECRET_ACCESS_KEY": "test",
-                "AWS_REGION": REGION,
+                **self.environment,
                 "CDK_DISABLE_CLI_TELEMETRY": "true",
                 "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
             },

@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from local import pool
+from local.cloud import Cloud
 from local.loop import WORK_POOL, Loop, Row, deployed_loop
 from local.processes import ProcessFailed
 
@@ -173,6 +174,13 @@ def tell_delays(rows: list[Row], plan: dict[str, Planned]) -> None:
         )
 
 
+def tell_environment(aws: Cloud) -> None:
+    """Print what makes the command line, in another shell, see the agent that runs here."""
+    variables = " ".join(f"{name}={value}" for name, value in aws.environment.items())
+    console.print("For ./fargate-agent in another shell:")
+    console.print(f"export {variables}", soft_wrap=True)
+
+
 def main() -> int:
     """Parse the command line and play."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -185,6 +193,7 @@ def main() -> int:
             good = play(loop)
             console.print(f"Took {time.monotonic() - started:.0f} s.")
             if keep:
+                tell_environment(loop.cloud)
                 console.print(f"Prefect's UI: {loop.url.removesuffix('/api')} (Ctrl-C ends it)")
                 signal.pause()
         return good

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
+from urllib3.util.retry import Retry
 
 from fargate_agent.accounts import Account, Accounts
 from fargate_agent.external_kwargs import KwargsFiles
 from fargate_agent.kwargs import KwargsModel
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.credentials import authorization
-from fargate_agent.orchestrators.http import JsonClient
+from fargate_agent.orchestrators.http import RETRIES, JsonClient
 from fargate_agent.orchestrators.prefect1 import Prefect1
 from fargate_agent.orchestrators.prefect3 import API_VERSION, Prefect3
 from fargate_agent.sessions import TIMES, block_client, task_client
@@ -109,27 +110,28 @@ def secrets_manager() -> SecretsManagerClient:
     return boto3.client("secretsmanager", config=TIMES)
 
 
-def prefect_api(settings: Settings) -> JsonClient:
+def api(settings: Settings, *, retries: Retry = RETRIES) -> JsonClient:
     """Make the client of Prefect's API, with the credentials that the settings name."""
-    api = JsonClient(
+    made = JsonClient(
         settings.api_url,
         authorization(
             secrets_manager,
             api_key_secret=settings.api_key_secret,
             auth_string_secret=settings.auth_string_secret,
         ),
+        retries=retries,
     )
     if settings.prefect_version != 1:
-        api.headers["X-PREFECT-API-VERSION"] = API_VERSION
-    return api
+        made.headers["X-PREFECT-API-VERSION"] = API_VERSION
+    return made
 
 
 def orchestrator(settings: Settings) -> Orchestrator:
     """Make the client of the orchestrator that the settings name."""
     if settings.prefect_version == 1:
-        return Prefect1(prefect_api(settings), settings)
+        return Prefect1(api(settings), settings)
     return Prefect3(
-        prefect_api(settings),
+        api(settings),
         work_pool=settings.work_pool,
         work_queues=settings.work_queues,
         worker_name=settings.agent_name,

@@ -59,6 +59,10 @@ class RunningTasks:
             if detail.get("desiredStatus") != "STOPPED"
         ]
 
+    def living(self, cluster: str) -> list[str]:
+        """Return the ARNs of the tasks of a cluster that are not asked to stop."""
+        return self._listed(cluster)
+
     def stopped(self) -> dict[str, list[dict[str, Any]]]:
         """Describe the tasks that are stopping or stopped lately, by their runs, for an hour or so.
 

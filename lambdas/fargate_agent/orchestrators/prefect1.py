@@ -38,7 +38,7 @@ from fargate_agent.orchestrators.prefect1_states import (
 from fargate_agent.orchestrators.references import is_uuid
 from fargate_agent.orchestrators.states import Claim, History, RunState
 from fargate_agent.orchestrators.wording import tellable
-from fargate_agent.runs import FlowRun
+from fargate_agent.runs import FlowRun, parse_time
 from fargate_agent.settings import Settings
 
 if TYPE_CHECKING:
@@ -167,6 +167,20 @@ class Prefect1:
             },
         )
         self._api.headers["X-PREFECT-AGENT-ID"] = answer["register_agent"]["id"]
+
+    def last_queried(self) -> datetime | None:
+        """Return when the agent asked for runs last, which only a person wants to know.
+
+        Raises
+        ------
+        QueryRefused
+            The server does not remember its agents.
+        """
+        self.settings()
+        where = f"id: {{ _eq: {json.dumps(self._api.headers['X-PREFECT-AGENT-ID'])} }}"
+        found = self._graphql(f"query {{ agent(where: {{ {where} }}) {{ last_queried }} }}")
+        times = [agent["last_queried"] for agent in found["agent"] if agent["last_queried"]]
+        return parse_time(times[0]) if times else None
 
     # -- what poll asks
 
