@@ -112,7 +112,7 @@ class Monitoring(Construct):
             dimensions_map={AGENT: self._watched.config.agent.name},
             statistic=statistic,
             period=FIVE_MINUTES,
-            label=f"{metric.value} {statistic}" if statistic != "Sum" else metric.value,
+            label=None if statistic == "Sum" else statistic,
         )
 
     def _good_polls(self, period: Duration) -> cloudwatch.MathExpression:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fargate_agent.observability import logger
 from tests.faults.profiles import PROFILES, WORK_POOLS, world_of, world_without_agent
 from tests.support.emf import counts_in, lines_in, metrics_in
 from tests.support.simulated_faults import AwsError
@@ -125,15 +126,18 @@ def test_a_relaunch_is_no_crash(capsys: Capture) -> None:
     assert ("Crashes", AGENT) not in found
 
 
-def test_a_failure_that_passes_is_counted_each_time(capsys: Capture) -> None:
+def test_a_failure_that_passes_is_counted_each_time(
+    capsys: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger.setLevel("INFO")
     world = world_of("work pool")
     world.outage("ecs", hours=0.01)
     world.schedule(0)
 
     found = counted(world, capsys)
 
-    asked = [call for call in world.calls.made if call.operation == "DescribeTaskDefinition"]
-    assert found["TransientFailures", AGENT] == len(asked) - 1 > 1
+    told = [line for line in caplog.records if line.message == "will try again"]
+    assert found["TransientFailures", AGENT] == len(told) > 1
     assert found["RunsLaunched", AGENT] == 1
     assert ("PermanentFailures", AGENT) not in found
 
