@@ -58,7 +58,7 @@ filter message in ['will try again', 'not cancelled yet', 'not reconciled']
 | stats count(*) as times, count_distinct(flow_run_id) as runs by message, error
 | sort times desc""",
     "What the healing pass mended": """\
-fields @timestamp, checked, crashed, cancelled, relaunched, enqueued, failed
+fields @timestamp, checked, crashed, relaunched, enqueued, failed
 | filter message = 'reconciled'
 | sort @timestamp desc""",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -13,7 +13,10 @@ import pytest
 from fargate_agent.observability import logger
 from infra.monitoring import QUERIES
 from tests.faults.profiles import world_of, world_without_agent
-from tests.support.simulated_tasks import FLOW_HANGS, KILLED_EARLY, SPOT_EARLY
+from tests.support.simulated_calls import Call, Fault
+from tests.support.simulated_faults import HttpStatus, fault_of
+from tests.support.simulated_tasks import FLOW_HANGS, KILLED_EARLY, SPOT_EARLY, Fate
+from tests.support.simulated_world import World
 
 pytestmark = pytest.mark.usefixtures("virtual")
 
@@ -58,7 +61,7 @@ def everything_happens() -> None:
     ecs_is_down()
     a_claim_is_lost()
     a_file_is_wrong()
-    an_event_is_lost()
+    an_event_is_lost(KILLED_EARLY, "CRASHED")
 
 
 def ecs_is_down() -> None:
@@ -84,23 +87,49 @@ def a_file_is_wrong() -> None:
     world.settle()
 
 
-def an_event_is_lost() -> None:
+def an_event_is_lost(fate: Fate, ends: str, plan: Mapping[int, Fault] | None = None) -> World:
+    """Play a run whose container dies unheard."""
     world = world_of("work pool")
+    world.calls.plan.update(plan or {})
     world.event_delays = list
-    world.fargate.fates.append(KILLED_EARLY)
-    world.schedule(0, ends=["CRASHED"])
+    world.fargate.fates.append(fate)
+    world.schedule(0, ends=[ends])
+    world.settle()
+    return world
+
+
+def healing_is_needed_and_fails() -> None:
+    world = an_event_is_lost(KILLED_EARLY, "CRASHED")
+    an_event_is_lost(SPOT_EARLY, "COMPLETED")
+    (told,) = (
+        call
+        for call in world.calls.made
+        if call.function == "poll" and call.operation.endswith("set_state")
+    )
+    an_event_is_lost(KILLED_EARLY, "CRASHED", {told.number: HttpStatus(status=403)})
+    (launch,) = (call for call in world.calls.made if call.operation == "RunTask")
+    a_message_is_lost(launch)
+
+
+def a_message_is_lost(launch: Call) -> None:
+    """Play a function that dies after its claim, and a message that does not come back."""
+    world = world_of("work pool")
+    fault = fault_of(launch, "death before")
+    assert fault
+    world.calls.plan[launch.number] = fault
+    world.schedule(0)
+    world.run_for(5)
+    world.agents[0].runs.messages.clear()
     world.settle()
 
 
-def ecs_is_down_while_runs_are_cancelled_and_healed() -> None:
+def ecs_is_down_while_a_run_is_cancelled() -> None:
     world = world_of("work pool")
-    world.event_delays = list
-    world.fargate.fates += [FLOW_HANGS, KILLED_EARLY]
+    world.fargate.fates.append(FLOW_HANGS)
     cancelled = world.schedule(0, ends=["CANCELLED"])
-    world.schedule(0, ends=["CRASHED"])
     world.run_for(60)
     world.side.cancel(cancelled)
-    world.outage("ecs", hours=1)
+    world.outage("ecs", hours=0.1)
     world.settle()
 
 
@@ -135,7 +164,8 @@ def test_the_saved_queries_ask_for_lines_and_fields_that_are_written(
     lines: Callable[[], Lines],
 ) -> None:
     everything_happens()
-    ecs_is_down_while_runs_are_cancelled_and_healed()
+    healing_is_needed_and_fails()
+    ecs_is_down_while_a_run_is_cancelled()
     written = lines()
 
     for name, query in QUERIES.items():
