@@ -63,6 +63,15 @@ def _arn(kind: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _topic_arn(arn: str) -> str:
+    if not re.fullmatch(r"arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+", arn):
+        raise ValueError(
+            "must be the ARN of an SNS topic, such as arn:aws:sns:us-east-1:123456789012:alarms; "
+            "alarms take no FIFO topic"
+        )
+    return arn
+
+
 def _url(url: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]\S*", url):
         raise ValueError("must be the address of Prefect's API, such as https://host/api")
@@ -72,6 +81,7 @@ def _url(url: str) -> str:
 SecretArn = Annotated[str, AfterValidator(_secret_arn)]
 RoleArn = Annotated[str, _arn(r"iam::\d{12}:role")]
 ClusterArn = Annotated[str, _arn(r"ecs:[\w-]+:\d{12}:cluster")]
+TopicArn = Annotated[str, AfterValidator(_topic_arn)]
 
 
 class _Section(BaseModel):
@@ -204,6 +214,22 @@ class ExternalKwargsSection(_Section):
         return paths
 
 
+class MonitoringSection(_Section):
+    """``[monitoring]``"""
+
+    metrics: bool = True
+    dashboard: bool = True
+    alarms: bool = True
+    alarms_topic: TopicArn | None = None
+
+    @field_validator("alarms_topic")
+    @classmethod
+    def _has_alarms(cls, topic: str | None, info: ValidationInfo) -> str | None:
+        if topic and info.data.get("alarms") is False:
+            raise ValueError("is of no use while monitoring.alarms is false: remove one of them")
+        return topic
+
+
 class AgentConfig(_Section):
     """A whole ``agent.toml``."""
 
@@ -212,6 +238,7 @@ class AgentConfig(_Section):
     aws: AwsSection = AwsSection()
     ecs: EcsSection = EcsSection()
     external_kwargs: ExternalKwargsSection = ExternalKwargsSection()
+    monitoring: MonitoringSection = MonitoringSection()
 
     @field_validator("agent")
     @classmethod
@@ -385,6 +412,7 @@ def runtime_settings(config: AgentConfig) -> dict[str, Any]:
         "kwargs_bucket_is_given": config.external_kwargs.bucket is not None,
         "kwargs_prefix": config.external_kwargs.prefix,
         "kwargs_allow": config.external_kwargs.allow,
+        "metrics": config.monitoring.metrics,
     }
 
 

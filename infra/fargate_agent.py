@@ -20,6 +20,7 @@ from constructs import Construct
 from infra.bundling import bundle
 from infra.compute import Compute
 from infra.config import AgentConfig, runtime_settings, split_kwargs
+from infra.monitoring import Monitoring, Watched
 from infra.permissions import (
     FunctionRole,
     acknowledge,
@@ -78,7 +79,7 @@ class FargateAgent(Construct):
     ----------
     poll, dispatch, watch
         The three functions.
-    runs_queue, dead_letters, ticks_queue, task_events
+    runs_queue, dead_letters, ticks_queue, task_events, task_event_dead_letters
         The queues; ``ticks_queue`` is None where the poll interval is a minute or more.
     kwargs_bucket
         The bucket of per-flow kwargs, made or imported; None where they are switched off.
@@ -86,6 +87,8 @@ class FargateAgent(Construct):
         The function URL and the secret its callers must bring; None without ``agent.url``.
     compute
         Cluster, network, roles and log group, so far as the settings named none.
+    monitoring
+        Its dashboard, alarms and saved queries, so far as the settings ask for them.
     """
 
     def __init__(self, scope: Construct, id: str, props: FargateAgentProps) -> None:
@@ -127,6 +130,7 @@ class FargateAgent(Construct):
         self.poll = self._poll()
         self.dispatch = self._dispatch()
         self.watch, self.task_events = self._watch()
+        self.monitoring = self._monitoring()
 
     def grant_write_kwargs(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let somebody put per-flow kwargs files where the agent reads them.
@@ -343,12 +347,13 @@ class FargateAgent(Construct):
         return [self.compute.cluster_arn, *self._config.ecs.allowed_clusters]
 
     def _watch(self) -> tuple[lambda_.Function, sqs.Queue]:
+        self.task_event_dead_letters = queue(self, "TaskEventDeadLetters")
         task_events = queue(
             self,
             "TaskEvents",
             visibility=REDELIVERY,
             dead_letters=sqs.DeadLetterQueue(
-                queue=queue(self, "TaskEventDeadLetters"), max_receive_count=MAX_RECEIVES
+                queue=self.task_event_dead_letters, max_receive_count=MAX_RECEIVES
             ),
         )
         events.Rule(
@@ -382,6 +387,24 @@ class FargateAgent(Construct):
             window=WATCH_WINDOW,
         )
         return watch, task_events
+
+    def _monitoring(self) -> Monitoring:
+        queues = {
+            "runs": self.runs_queue,
+            "ticks": self.ticks_queue,
+            "events": self.task_events,
+        }
+        watched = Watched(
+            config=self._config,
+            functions={"poll": self.poll, "dispatch": self.dispatch, "watch": self.watch},
+            memory_mb=MEMORY_MB,
+            queues={name: queue for name, queue in queues.items() if queue},
+            dead_letters={
+                "DeadLetters": self.dead_letters,
+                "TaskEventDeadLetters": self.task_event_dead_letters,
+            },
+        )
+        return Monitoring(self, "Monitoring", watched)
 
     def _function(self, name: str, environment: Mapping[str, str]) -> lambda_.Function:
         log_group = logs.LogGroup(

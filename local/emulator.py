@@ -10,6 +10,9 @@ What ministack 1.5.33 lacks without Docker, and what is done about it here:
 - An unknown cluster is created: it is refused, as by ECS.
 - No ECS events: every change of a task's state is put on the default event bus.
 - Times lose their fractions of a second: they keep them.
+- CloudFormation refuses alarms on an expression of metrics, and saved queries of logs: the former
+  watch the first of their metrics, the latter are named and forgotten. No function's metrics exist
+  here for either.
 
 It reaches into private names of that version, which are checked at start.
 """
@@ -38,6 +41,7 @@ from ministack.core.responses import (
     request_scope,
 )
 from ministack.services import ecs, eventbridge
+from ministack.services.cloudformation import provisioners
 
 from local.client_tokens import ClientTokens, Conflict
 from local.fargate import SLOTS, Container, LocalTask
@@ -52,6 +56,7 @@ _PRIVATE = {
         *("_awslogs_config", "_ensure_awslogs_stream", "_emit_awslogs_event", "_task_is_active"),
     ),
     eventbridge: ("_put_events",),
+    provisioners: ("_RESOURCE_HANDLERS", "_cw_metric_alarm_record", "_physical_name"),
 }
 
 tokens = ClientTokens()
@@ -59,6 +64,7 @@ running: dict[str, LocalTask] = {}
 """Task ARN to its processes."""
 
 _ecs_run_task, _ecs_stop_task = ecs._run_task, ecs._stop_task
+_alarm_record = provisioners._cw_metric_alarm_record
 
 
 def run_task(data: dict[str, Any]) -> Any:
@@ -223,6 +229,21 @@ def _emit(task: dict[str, Any]) -> None:
     )
 
 
+def alarm_record(name: str, props: dict[str, Any]) -> Any:
+    """Make an alarm; one of an expression watches the first metric in it."""
+    metrics = props.get("Metrics", [])
+    first = next((metric["MetricStat"] for metric in metrics if "MetricStat" in metric), None)
+    if first is None:
+        return _alarm_record(name, props)
+    kept = {key: value for key, value in props.items() if key != "Metrics"}
+    watched = {"Period": first["Period"], "Statistic": first["Stat"]}
+    return _alarm_record(name, {**kept, **first["Metric"], **watched})
+
+
+def _name_query(logical_id: str, _: dict[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
+    return provisioners._physical_name(stack_name, logical_id), {}
+
+
 def _epoch(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -252,6 +273,12 @@ def main() -> None:
     ecs._ts_to_epoch = _epoch
     ecs._ACTION_MAP["RunTask"] = run_task
     ecs._ACTION_MAP["StopTask"] = stop_task
+    provisioners._cw_metric_alarm_record = alarm_record
+    provisioners._RESOURCE_HANDLERS["AWS::Logs::QueryDefinition"] = {
+        "create": _name_query,
+        "update": lambda physical_id, *_: (physical_id, {}),
+        "delete": lambda *_: None,
+    }
     atexit.register(_end)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app.main()

@@ -16,6 +16,8 @@ from fargate_agent.observability import logger
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.states import RunState
 from fargate_agent.running_tasks import RunningTasks, parsed
+from fargate_agent.runs import CLAIM_ENV
+from fargate_agent.task_details import told
 
 GRACE_SECONDS = 60
 """So long is a flow that runs left to end itself, as its own process does when it is cancelled."""
@@ -74,7 +76,8 @@ class Cancellations:
         to_stop = [task for task in live if task.get("desiredStatus") != "STOPPED"]
         for task in to_stop:
             self.tasks.stop(task, REASON)
-            logger.info("stopped", flow_run_id=run_id, task_arn=task["taskArn"], reason=REASON)
+            named: dict[str, Any] = {"flow_run_id": run_id, "claim_id": told(task, CLAIM_ENV)}
+            logger.info("stopped", **named, task_arn=task["taskArn"], reason=REASON)
         if live:
             return "stopped" if to_stop else None  # the event of its end completes the cancellation
         if not stopped and (age < SETTLED_SECONDS or not self.prefect.history(run_id).ours):

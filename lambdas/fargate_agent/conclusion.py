@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fargate_agent.diagnosis import TAKEN_AWAY, Verdict, diagnose
-from fargate_agent.observability import logger
+from fargate_agent.observability import NO_METRICS, Metric, Metrics, logger
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.orchestrators.states import History, RunState
@@ -46,6 +46,7 @@ class Conclusions:
     relaunch_attempts: int
     last_words: Callable[[Detail], Sequence[str]] = lambda _: ()
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    metrics: Metrics = NO_METRICS
 
     def conclude(self, detail: Detail, reads: Reads | None = None) -> str | None:
         """Crash, cancel or relaunch the run of a stopped task, unless it has an end of its own.
@@ -79,8 +80,22 @@ class Conclusions:
         outcome, message = self._end(run_id, state, history, verdict, detail)
         if outcome != "cancelled":
             self.prefect.forward(run_id, words)
-        logger.warning(outcome, flow_run_id=run_id, task_arn=detail["taskArn"], reason=message)
+        self._count(outcome, verdict)
+        logger.warning(
+            outcome,
+            flow_run_id=run_id,
+            claim_id=told(detail, CLAIM_ENV) or history.claim_id,
+            task_arn=detail["taskArn"],
+            cause=None if outcome == "cancelled" else verdict.cause.value,
+            reason=message,
+        )
         return outcome
+
+    def _count(self, outcome: str, verdict: Verdict) -> None:
+        if outcome == "crashed":
+            self.metrics.add(Metric.CRASHES, cause=verdict.cause.value)
+        elif outcome == "relaunched":
+            self.metrics.add(Metric.RELAUNCHES)
 
     def _confirm(self, run_id: str, state: RunState) -> None:
         """Read the run once more, for Prefect takes no proposal that names the state it is for."""

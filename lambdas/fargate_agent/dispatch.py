@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aws_lambda_powertools.utilities.batch import process_partial_response
 
@@ -18,7 +18,7 @@ from fargate_agent import clients, settings
 from fargate_agent.batches import MessageGroups, back_off, hide, receives
 from fargate_agent.errors import DeploymentDeleted, NoSlot, NotDueYet, PermanentError
 from fargate_agent.launcher import Launcher
-from fargate_agent.observability import logger
+from fargate_agent.observability import NO_METRICS, Metric, Metrics, logger, observed
 from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.orchestrators.wording import tellable
 from fargate_agent.runs import FlowRun
@@ -58,6 +58,7 @@ class Deliveries:
     poll_interval_seconds: int
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     sleep: Callable[[float], None] = time.sleep
+    metrics: Metrics = NO_METRICS
 
     def deliver(self, record: SQSRecord, reads: Reads) -> None:
         """Handle one message; returning acknowledges it.
@@ -72,7 +73,11 @@ class Deliveries:
         try:
             run = FlowRun.from_message(record.body)
         except ValueError:
-            logger.exception("poison message", message_id=record.message_id)
+            logger.exception(
+                "poison message",
+                message_id=record.message_id,
+                flow_run_id=record.attributes.message_group_id,
+            )
             self._back_off(record)
             raise
         try:
@@ -91,8 +96,7 @@ class Deliveries:
         wait = (run.scheduled_time - self.now()).total_seconds()
         hidden = min(int(wait - WAKE_AHEAD_SECONDS), LONGEST_HIDE_SECONDS)
         if hidden >= 1:
-            hide(self.sqs, self.queue_url, record, hidden)
-            raise NotDueYet(hidden)
+            self._defer(run, record, hidden, "not due yet")
         if wait > 0:
             self.sleep(wait)
 
@@ -102,10 +106,14 @@ class Deliveries:
         Waiting for a slot is no failure, however long: the run is not told.
         """
         if receives(record) >= self.max_receives // 2:  # the rest is for failures of the launch
-            logger.info("gives its place back to the poll", flow_run_id=run.id)
+            logger.info("gives its place back to the poll", **_named(run))
             return
-        hide(self.sqs, self.queue_url, record, SLOT_SECONDS)
-        raise NotDueYet(SLOT_SECONDS)
+        self._defer(run, record, SLOT_SECONDS, "a concurrency limit is full")
+
+    def _defer(self, run: FlowRun, record: SQSRecord, seconds: int, reason: str) -> NoReturn:
+        hide(self.sqs, self.queue_url, record, seconds)
+        logger.info("deferred", **_named(run), seconds=seconds, reason=reason)
+        raise NotDueYet(seconds)
 
     def _doubtful(self, run: FlowRun, record: SQSRecord) -> bool:
         sent = int(record.attributes.sent_timestamp or 0) / 1000
@@ -120,7 +128,7 @@ class Deliveries:
 
     def _failed(self, run: FlowRun, record: SQSRecord, error: Exception) -> None:
         if isinstance(error, DeploymentDeleted):
-            logger.info("cancelled", flow_run_id=run.id, reason=str(error))
+            logger.info("cancelled", **_named(run), reason=str(error))
             self._end(self.launcher.orchestrator.cancelled, run, record, str(error))
             return
         if isinstance(error, PermanentError):
@@ -129,13 +137,15 @@ class Deliveries:
         if receives(record) >= self.max_receives:
             self._tell(run, record, f"Gave up after {receives(record)} tries: {error}")
         else:
-            logger.warning("will try again", flow_run_id=run.id, error=str(error))
+            self.metrics.add(Metric.TRANSIENT_FAILURES)
+            logger.warning("will try again", **_named(run), error=tellable(str(error)))
             self._back_off(record, at_least=getattr(error, "retry_after", 0))
         raise error
 
     def _tell(self, run: FlowRun, record: SQSRecord, message: str) -> None:
         """Crash the run with the reason; where even that fails, the message comes back."""
-        logger.error("failed for good", flow_run_id=run.id, error=tellable(message))
+        self.metrics.add(Metric.PERMANENT_FAILURES)
+        logger.error("failed for good", **_named(run), error=tellable(message))
         self._end(self.launcher.orchestrator.crash, run, record, message)
 
     def _end(
@@ -151,15 +161,21 @@ class Deliveries:
         back_off(self.sqs, self.queue_url, record, at_least=at_least)
 
 
+def _named(run: FlowRun) -> dict[str, Any]:
+    return {"flow_run_id": run.id, "claim_id": run.claim_id}
+
+
 @cache
 def _deliveries() -> Deliveries:
     config = settings.load()
+    metrics = Metrics.from_settings(config)
     return Deliveries(
-        launcher=Launcher.from_settings(config),
+        launcher=Launcher.from_settings(config, metrics),
         sqs=clients.sqs(),
         queue_url=config.runs_queue_url,
         max_receives=config.max_receives,
         poll_interval_seconds=config.poll_interval_seconds,
+        metrics=metrics,
     )
 
 
@@ -171,6 +187,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     deliveries = _deliveries()
     if event.get("validate_configuration"):
         return deliveries.launcher.rehearse()
+    with observed(context, deliveries.metrics):
+        return _handle(event, context, deliveries)
+
+
+def _handle(event: dict[str, Any], context: LambdaContext, deliveries: Deliveries) -> Any:
     ids = [record["attributes"]["MessageGroupId"] for record in event["Records"]]
     reads = Reads(deliveries.launcher.orchestrator, ids)
     answer = process_partial_response(

@@ -67,4 +67,5 @@ class EarlierTasks:
 
     def _stop_task(self, run: FlowRun, detail: dict[str, Any], reason: str) -> None:
         self.tasks.stop(detail, reason)
-        logger.warning("stopped", flow_run_id=run.id, task_arn=detail["taskArn"], reason=reason)
+        named: dict[str, Any] = {"flow_run_id": run.id, "claim_id": told(detail, CLAIM_ENV)}
+        logger.warning("stopped", **named, task_arn=detail["taskArn"], reason=reason)

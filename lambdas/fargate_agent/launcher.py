@@ -18,7 +18,7 @@ from fargate_agent.deregistration import with_deregistration
 from fargate_agent.earlier_tasks import EarlierTasks
 from fargate_agent.errors import NoSlot, PermanentError
 from fargate_agent.kwargs import KwargsModel
-from fargate_agent.observability import logger
+from fargate_agent.observability import NO_METRICS, Metric, Metrics, logger
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.prefect1 import Prefect1
 from fargate_agent.orchestrators.prefect3 import Prefect3
@@ -47,10 +47,11 @@ class Launcher:
     earlier: EarlierTasks
     conclusions: Conclusions
     send_logs: bool
+    metrics: Metrics = NO_METRICS
     _launched: list[FlowRun] = field(default_factory=list)
 
     @classmethod
-    def from_settings(cls, config: Settings) -> Launcher:
+    def from_settings(cls, config: Settings, metrics: Metrics = NO_METRICS) -> Launcher:
         """Make the clients and read the agent's own kwargs.
 
         Raises
@@ -68,9 +69,13 @@ class Launcher:
             tasks=tasks,
             earlier=EarlierTasks(orchestrator, tasks),
             conclusions=Conclusions(
-                prefect=orchestrator, tasks=tasks, relaunch_attempts=config.relaunch_attempts
+                prefect=orchestrator,
+                tasks=tasks,
+                relaunch_attempts=config.relaunch_attempts,
+                metrics=metrics,
             ),
             send_logs=config.send_logs,
+            metrics=metrics,
         )
 
     def rehearse(self) -> dict[str, Any]:
@@ -95,7 +100,7 @@ class Launcher:
         """
         state = self._state(run, known) if known else None
         if state is not None and not state.awaits(run):
-            logger.info("nothing to launch", flow_run_id=run.id, state=state.type)
+            logger.info("nothing to launch", **_named(run), state=state.type)
             if state.type == "RUNNING" and self._names_no_task(state):
                 self._started_before(run)
             if self.earlier.are_abandoned(run, state):
@@ -109,16 +114,22 @@ class Launcher:
         task, revision = self._start(run, launch)
         if state is not None and state.type == "PENDING" and self._has_ended(task):
             return
-        logger.info(
-            "launched",
-            flow_run_id=run.id,
-            claim_id=run.claim_id,
-            task_arn=task.arn,
-            task_definition=revision.name,
-            delay_seconds=round((datetime.now(UTC) - run.scheduled_time).total_seconds(), 3),
-        )
+        self._tell(run, task, revision)
         details = _told(launch, revision, source) if self.send_logs else None
         self._report(run, task, details)
+
+    def _tell(self, run: FlowRun, task: Task, revision: Revision) -> None:
+        delay = round((datetime.now(UTC) - run.scheduled_time).total_seconds(), 3)
+        self.metrics.add(Metric.RUNS_LAUNCHED)
+        self.metrics.add(Metric.LAUNCH_DELAY, delay)
+        logger.info(
+            "launched",
+            **_named(run),
+            task_arn=task.arn,
+            task_definition=revision.name,
+            definition=revision.how,
+            delay_seconds=delay,
+        )
 
     def _has_ended(self, task: Task) -> bool:
         """Conclude a task that an earlier try started and that ended before its run was told of it.
@@ -155,7 +166,7 @@ class Launcher:
         """
         for detail in self.earlier.of_claim(run):
             task = Task(arn=detail["taskArn"], cluster_arn=detail["clusterArn"])
-            logger.info("launched before", flow_run_id=run.id, task_arn=task.arn)
+            logger.info("launched before", **_named(run), task_arn=task.arn)
             self._report(run, task, "by an earlier try." if self.send_logs else None)
             return True
         return False
@@ -181,8 +192,9 @@ class Launcher:
                 if self.earlier.are_abandoned(run, state):
                     self.earlier.stop(run, state)
         except Exception as error:
-            logger.warning("launches not confirmed", error=str(error))
-            return [run.id for run in launched]
+            ids = [run.id for run in launched]
+            logger.warning("launches not confirmed", flow_run_ids=ids, error=str(error))
+            return ids
         finally:
             self.orchestrator.flush()
         return []
@@ -192,7 +204,9 @@ class Launcher:
         if claim is Claim.NO_SLOT:
             raise NoSlot(reason)
         if claim is not Claim.OURS:
-            logger.info("not launched", flow_run_id=run.id, claim=claim.value, reason=reason)
+            if claim is Claim.LOST:
+                self.metrics.add(Metric.CLAIMS_LOST)
+            logger.info("not launched", **_named(run), claim=claim.value, reason=reason)
         return claim is Claim.OURS
 
     def _start(self, run: FlowRun, launch: Launch) -> tuple[Task, Revision]:
@@ -206,13 +220,23 @@ class Launcher:
                     f"The task definition {revision.arn}, which the run names, is not active. "
                     "Register it again, or name another."
                 ) from error
-        revision = account.definitions.ensure(launch.definition, launch.revision)
+        revision = self._revision(launch, account)
         try:
             return _run(run, launch, revision, account), revision
         except InactiveDefinition:
             account.definitions.forget(revision.arn)
-            revision = account.definitions.ensure(launch.definition, launch.revision)
+            revision = self._revision(launch, account)
             return _run(run, launch, revision, account), revision
+
+    def _revision(self, launch: Launch, account: Account) -> Revision:
+        revision = account.definitions.ensure(launch.definition, launch.revision)
+        registered = revision.how == "registered"
+        self.metrics.add(Metric.DEFINITIONS_REGISTERED if registered else Metric.DEFINITIONS_REUSED)
+        return revision
+
+
+def _named(run: FlowRun) -> dict[str, Any]:
+    return {"flow_run_id": run.id, "claim_id": run.claim_id}
 
 
 def request_of(launch: Launch, revision: Revision) -> Mapping[str, Any]:

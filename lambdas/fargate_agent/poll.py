@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fargate_agent import clients, settings, url
 from fargate_agent.cancellation import Cancellations
 from fargate_agent.conclusion import Conclusions
-from fargate_agent.observability import logger
+from fargate_agent.observability import NO_METRICS, Metric, Metrics, logger, observed
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.http import ApiError
 from fargate_agent.reconciliation import Reconciliation
@@ -64,6 +64,9 @@ class Poller:
     sqs: SQSClient
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     sleep: Callable[[float], None] = time.sleep
+    metrics: Metrics = NO_METRICS
+    _enqueued: set[str] = field(default_factory=set)
+    """The claims that the poll before found: most of them are found again until they are due."""
 
     def send_ticks(self) -> None:
         """Send the polls between this scheduled one and the next, as delayed messages."""
@@ -97,6 +100,7 @@ class Poller:
             elif self.now() - progress >= patience / 2:
                 break  # what is in the way waits for longer, as for a slot of a concurrency limit
             self.sleep(1)
+        self._enqueued.intersection_update(seen)
         if seen:  # an idle agent writes nothing, for every line is paid for
             logger.info("polled", found=len(seen), horizon=horizon.isoformat())
         return len(seen)
@@ -106,13 +110,24 @@ class Poller:
         after: datetime | None = None
         while True:
             page = self.prefect.due_runs(horizon, after=after)
-            self._enqueue([r for r in self._within_limits(page.runs) if r.claim_id not in seen])
+            due = [r for r in self._within_limits(page.runs) if r.claim_id not in seen]
+            self._enqueue(due)
+            self._tell_once(due)
             seen |= {run.claim_id for run in page.runs}
             if not page.full:
                 return True
             if page.resume_after is None:  # the next show once some of these are claimed
                 return all(run.scheduled_time > self._next_poll() for run in page.runs)
             after = page.resume_after
+
+    def _tell_once(self, runs: Iterable[FlowRun]) -> None:
+        """Tell of the runs that the poll before did not enqueue: the queue drops its repeats."""
+        for run in runs:
+            if run.claim_id not in self._enqueued:
+                self._enqueued.add(run.claim_id)
+                self.metrics.add(Metric.RUNS_ENQUEUED)
+                due = run.scheduled_time.isoformat()
+                logger.info("enqueued", flow_run_id=run.id, claim_id=run.claim_id, due=due)
 
     def _next_poll(self) -> datetime:
         return self.now() + timedelta(seconds=self.settings.poll_interval_seconds)
@@ -168,8 +183,10 @@ class Poller:
                 self.sleep(0.2 * 2**attempt)
             answer = self.sqs.send_message_batch(QueueUrl=queue_url, Entries=left)
             refused = {failure["Id"]: failure for failure in answer.get("Failed", [])}
-            for failure in refused.values():
-                logger.warning("message refused", claim_id=failure["Id"], code=failure["Code"])
+            runs = {entry["Id"]: entry.get("MessageGroupId") for entry in left}
+            for id, failure in refused.items():
+                named: dict[str, Any] = {"flow_run_id": runs[id], "claim_id": id}
+                logger.warning("message refused", **named, code=failure["Code"])
             left = [entry for entry in left if entry["Id"] in refused]
             if not left or all(failure["SenderFault"] for failure in refused.values()):
                 break
@@ -179,7 +196,12 @@ class Poller:
 @cache
 def _poller() -> Poller:
     config = settings.load()
-    return Poller(settings=config, prefect=clients.orchestrator(config), sqs=clients.sqs())
+    return Poller(
+        settings=config,
+        prefect=clients.orchestrator(config),
+        sqs=clients.sqs(),
+        metrics=Metrics.from_settings(config),
+    )
 
 
 @cache
@@ -188,7 +210,10 @@ def _upkeep() -> Upkeep:
     config, poller = settings.load(), _poller()
     tasks = RunningTasks(lambda: clients.ecs(config), config.clusters)
     conclusions = Conclusions(
-        prefect=poller.prefect, tasks=tasks, relaunch_attempts=config.relaunch_attempts
+        prefect=poller.prefect,
+        tasks=tasks,
+        relaunch_attempts=config.relaunch_attempts,
+        metrics=poller.metrics,
     )
     return Upkeep(
         Cancellations(poller.prefect, tasks, poller.now),
@@ -204,6 +229,11 @@ def _secret() -> url.SharedSecret:
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Poll once. Invoked by the schedule (which sends the ticks), the ticks queue, and the URL."""
     poller = _poller()
+    with observed(context, poller.metrics):
+        return _handle(event, poller)
+
+
+def _handle(event: dict[str, Any], poller: Poller) -> dict[str, Any]:
     if url.is_request(event):
         return url.respond(event, _secret(), _poke if poller.settings.enabled else None)
     if "Records" in event:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from fargate_agent.conclusion import Conclusions, MovedOn
-from fargate_agent.observability import logger
+from fargate_agent.observability import Metric, logger
 from fargate_agent.orchestrators.states import RunState
 from fargate_agent.running_tasks import RunningTasks, parsed
 from fargate_agent.runs import FlowRun
@@ -129,6 +129,7 @@ class Reconciliation:
         claimed = self.conclusions.prefect.claimed(run_ids)
         self.enqueue(claimed)
         found["enqueued"] += len(claimed)
+        self._count(len(claimed))
         for run in claimed:
             logger.warning("enqueued again", flow_run_id=run.id, claim_id=run.claim_id)
 
@@ -144,7 +145,12 @@ class Reconciliation:
             return "failed"
         if outcome:
             found[outcome] += 1
+            self._count(1)
         return outcome
+
+    def _count(self, mended: int) -> None:
+        if mended:
+            self.conclusions.metrics.add(Metric.RECONCILED, mended)
 
     def _failed(self, run_id: str, error: Exception, found: dict[str, int]) -> None:
         logger.warning("not reconciled", flow_run_id=run_id, error=str(error))

@@ -73,6 +73,8 @@ class Settings:
     """The ARNs of the clusters that tasks may be run in."""
     claimant: str
     """See :func:`runs.claim_id`."""
+    metrics: bool
+    """Whether metrics are written (``monitoring.metrics``)."""
     max_receives: int
     """On this receive of a message the run is told, for the next stop is the dead-letter queue."""
 

@@ -19,11 +19,13 @@ from fargate_agent.batches import MessageGroups, back_off
 from fargate_agent.conclusion import Conclusions
 from fargate_agent.container_logs import ContainerLogs
 from fargate_agent.deregistration import deregister
-from fargate_agent.observability import logger
+from fargate_agent.observability import NO_METRICS, Metrics, logger, observed
 from fargate_agent.orchestrators.reads import DELETED, Reads
+from fargate_agent.orchestrators.wording import tellable
 from fargate_agent.profiles.work_pool.tags import as_tag
 from fargate_agent.running_tasks import RunningTasks
-from fargate_agent.task_details import Detail, flow_run_id
+from fargate_agent.runs import CLAIM_ENV
+from fargate_agent.task_details import Detail, flow_run_id, told
 from fargate_agent.task_events import prefect_event
 from fargate_agent.task_tags import TaskTags
 
@@ -44,6 +46,7 @@ class Watcher:
     queue_url: str
     work_pool: str
     tags: TaskTags
+    metrics: Metrics = NO_METRICS
     _events: list[dict[str, Any]] = field(default_factory=list)
 
     def receive(self, record: SQSRecord, reads: Reads) -> None:
@@ -51,7 +54,9 @@ class Watcher:
         try:
             self._handle(json.loads(record.body), reads)
         except Exception as error:
-            logger.warning("will try again", message_id=record.message_id, error=str(error))
+            named = _named(_detail_of(record.body))
+            text = tellable(str(error))
+            logger.warning("will try again", message_id=record.message_id, **named, error=text)
             back_off(self.sqs, self.queue_url, record)
             raise
 
@@ -87,12 +92,13 @@ def _watcher() -> Watcher:
     config = settings.load()
     ecs = clients.ecs(config)
     logs = ContainerLogs(ecs, clients.logs(config))
-    tasks = RunningTasks(lambda: ecs, config.clusters)
+    tasks, metrics = RunningTasks(lambda: ecs, config.clusters), Metrics.from_settings(config)
     conclusions = Conclusions(
         prefect=clients.orchestrator(config),
         tasks=tasks,
         relaunch_attempts=config.relaunch_attempts,
         last_words=logs.last_words if config.send_logs else lambda _: (),
+        metrics=metrics,
     )
     return Watcher(
         conclusions=conclusions,
@@ -101,12 +107,18 @@ def _watcher() -> Watcher:
         queue_url=config.task_events_queue_url,
         work_pool=config.work_pool,
         tags=TaskTags(tasks),
+        metrics=metrics,
     )
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Receive a batch from ``task-events``; return the messages that must come back."""
     watcher = _watcher()
+    with observed(context, watcher.metrics):
+        return _handle(event, context, watcher)
+
+
+def _handle(event: dict[str, Any], context: LambdaContext, watcher: Watcher) -> Any:
     details = [d for record in event["Records"] if (d := _detail_of(record["body"]))]
     stopped = [flow_run_id(d) for d in details if d.get("lastStatus") == "STOPPED"]
     reads = Reads(watcher.conclusions.prefect, filter(None, stopped))
@@ -128,6 +140,13 @@ def _detail_of(body: str) -> Detail | None:
     except (ValueError, KeyError, TypeError):  # which is told when the message is handled
         return None
     return detail if isinstance(detail, dict) and flow_run_id(detail) else None
+
+
+def _named(detail: Detail | None) -> dict[str, Any]:
+    if detail is None:
+        return {}
+    named = {"flow_run_id": flow_run_id(detail), "claim_id": told(detail, CLAIM_ENV)}
+    return {**named, "task_arn": detail.get("taskArn")}
 
 
 clients.made_at_start(_watcher)

@@ -148,6 +148,7 @@ class Deployed:
             "AWS::SQS::Queue": f"arn:aws:sqs:{service}:{name}",
             "AWS::Scheduler::Schedule": f"arn:aws:scheduler:{service}:schedule/default/{name}",
             "AWS::Events::Rule": f"arn:aws:events:{service}:rule/{name}",
+            "AWS::CloudWatch::Alarm": f"arn:aws:cloudwatch:{service}:alarm:{name}",
         }[self._type(id)]
 
     def _type(self, id: str) -> str:

@@ -78,6 +78,7 @@ def settings(**changes: Any) -> Settings:
         "claimant": "",
         "url_secret": "",
         "max_receives": 5,
+        "metrics": True,
     }
     return Settings(**{**fields, **changes})
 

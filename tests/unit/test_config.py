@@ -58,6 +58,12 @@ def test_a_short_file_gets_the_defaults():
             "prefix": "kwargs",
             "allow": None,
         },
+        "monitoring": {
+            "metrics": True,
+            "dashboard": True,
+            "alarms": True,
+            "alarms_topic": None,
+        },
     }
 
 

@@ -1,6 +1,7 @@
 import json
 from contextlib import suppress
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from fargate_agent.runs import FlowRun
 from infra.fargate_agent import TIMEOUTS
 from tests.support.fakes import Clock, FakePrefect, FakeSqs
 from tests.support.values import NOON, flow_run, settings
+
+CONTEXT: Any = SimpleNamespace(aws_request_id="test")
 
 
 def poller(
@@ -252,7 +255,7 @@ def test_runs_are_looked_after_at_each_scheduled_poll_and_cancelled_at_a_poke(
         prefect.failure = PermanentError("of type 'process'")
 
     with suppress(PermanentError):
-        handler(event, None)  # type: ignore[arg-type]
+        handler(event, CONTEXT)
 
     assert upkeep.asked == asked
 
@@ -269,7 +272,7 @@ def test_ticks_that_cannot_be_sent_do_not_stop_the_poll(
     monkeypatch.setattr("fargate_agent.poll._poller", lambda: agent)
 
     with pytest.raises(NotAllSent):
-        handler({}, None)  # type: ignore[arg-type]
+        handler({}, CONTEXT)
 
     assert len(prefect.horizons) == 1
     assert len(upkeep.asked) == 1

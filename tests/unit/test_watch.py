@@ -25,7 +25,7 @@ TAGS = [
     {"key": "prefect.io/work-pool-name", "value": "Night-pool"},
     {"key": "team", "value": "data"},
 ]
-CONTEXT: Any = SimpleNamespace(function_name="watch")
+CONTEXT: Any = SimpleNamespace(function_name="watch", aws_request_id="test")
 
 
 class Scene:
