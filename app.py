@@ -16,10 +16,9 @@ def main() -> None:
     app = App()
     path = Path(app.node.try_get_context("agent") or "agent.toml")
     try:
-        config = load(path, app.node.get_all_context())
+        AgentStack(app, load(path, app.node.get_all_context()))
     except ConfigError as error:
         sys.exit(str(error))
-    AgentStack(app, config)
     app.synth()
 
 

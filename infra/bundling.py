@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsii
-from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
+from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling, Token
 from aws_cdk.aws_lambda import Code
 
 LAMBDAS = Path(__file__).parents[1] / "lambdas"
@@ -32,8 +32,15 @@ def bundle(settings: Mapping[str, Any]) -> Code:
     ------
     subprocess.CalledProcessError
         The pinned requirements could not be installed; the installer's output tells why.
+    ValueError
+        The settings hold what is not known before the deployment.
     """
     text = json.dumps(settings, indent=2, sort_keys=True)
+    if Token.is_unresolved(text):
+        raise ValueError(
+            "AgentConfig: holds an attribute of a construct, which only CloudFormation knows, and "
+            "goes into the functions' bundle: hand the construct itself over in FargateAgentProps"
+        )
     return Code.from_asset(
         str(LAMBDAS),
         asset_hash=_hash(text),

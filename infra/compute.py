@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from aws_cdk import ArnFormat, RemovalPolicy, Stack
+from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
@@ -13,8 +14,27 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.permissions import acknowledge, allow
+from infra.storage import Storage
+from infra.task_rights import log_streams
 
 _TASKS = "ecs-tasks.amazonaws.com"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network for tasks that exists already.
+
+    Attributes
+    ----------
+    subnets
+        Which of the VPC's; by default private ones with a way out, if it has any.
+    security_groups
+        By default one is made that lets nothing in.
+    """
+
+    vpc: ec2.IVpc
+    subnets: ec2.SubnetSelection = field(default_factory=ec2.SubnetSelection)
+    security_groups: Sequence[ec2.ISecurityGroup] = ()
 
 
 class Compute(Construct):
@@ -29,6 +49,10 @@ class Compute(Construct):
         execution role to use.
     secret_arns
         Further secrets that ECS hands to the containers.
+    existing
+        What another CDK app hands over in place of what would be made, as ECS kwargs too.
+    network
+        The app's own, likewise.
     region
         Where the tasks run; None for the stack's own region.
     role_arn
@@ -37,6 +61,12 @@ class Compute(Construct):
         Whether the tasks run in the stack's account. In another everything is given.
     jobs_log_group
         A log group that tasks may make and write to, where their jobs say so.
+    storage
+        Makes the log group.
+    readable_keys
+        The keys of KMS under which secrets and parameters of the containers lie.
+    tags
+        On every task and task definition that names none.
     """
 
     def __init__(
@@ -47,18 +77,29 @@ class Compute(Construct):
         given: Mapping[str, Any],
         container: Mapping[str, Any],
         secret_arns: list[str],
+        existing: Mapping[str, Any] | None = None,
+        network: Network | None = None,
         region: str | None = None,
         role_arn: str | None = None,
         in_this_account: bool = True,
         jobs_log_group: str | None = None,
+        storage: Storage,
+        readable_keys: list[str],
+        tags: Mapping[str, str],
     ) -> None:
         super().__init__(scope, id)
+        self._storage, self._readable_keys = storage, readable_keys
         self._jobs_log_group = jobs_log_group
         self._container, self._in_this_account = container, in_this_account
         self._region = region or Stack.of(self).region
         self._account = role_arn.split(":")[4] if role_arn else Stack.of(self).account
         self.defaults: dict[str, Any] = {}
         """ECS kwargs that name what was made here."""
+        if tags:
+            self.defaults["tags"] = [{"key": key, "value": tags[key]} for key in sorted(tags)]
+        handed_over = {k: v for k, v in (existing or {}).items() if k not in given}
+        self.defaults |= handed_over
+        given = {**handed_over, **given}
         has_logs = "logConfiguration" in container or not in_this_account
         self.log_group = None if has_logs else self._log_group()
         self.cluster_arn = self._given_cluster(given) or self._cluster()
@@ -66,8 +107,10 @@ class Compute(Construct):
             container, secret_arns
         )
         self.task_role_arn = given.get("taskRoleArn") or self._task_role()
+        self.connection: dict[str, Any] | None = None
+        """The tasks' subnets and security groups, so far as the settings named none."""
         if "networkConfiguration" not in given and given.get("networkMode", "awsvpc") == "awsvpc":
-            self._network()
+            self._network(network)
 
     def _given_cluster(self, given: Mapping[str, Any]) -> str | None:
         cluster: str | None = given.get("cluster")
@@ -100,12 +143,7 @@ class Compute(Construct):
         return cluster.attr_arn
 
     def _log_group(self) -> logs.LogGroup:
-        group = logs.LogGroup(
-            self,
-            "TaskLogs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
+        group = self._storage.log_group(self, "TaskLogs")
         self.defaults["containerDefinitions"] = [
             {
                 "logConfiguration": {
@@ -148,7 +186,7 @@ class Compute(Construct):
             allow(
                 role,
                 ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
-                [self._named_log_group(self._jobs_log_group)],
+                [log_streams(self, self._jobs_log_group)],
                 because="Streams are named by the run's container.",
             )
         references = [entry["valueFrom"] for entry in container.get("secrets", [])]
@@ -160,13 +198,15 @@ class Compute(Construct):
         parameters = [self._parameter_arn(r) for r in references if ":secretsmanager:" not in r]
         if parameters:
             allow(role, ["ssm:GetParameters"], parameters)
+        if self._readable_keys:
+            allow(role, ["kms:Decrypt"], self._readable_keys)
         self.defaults["executionRoleArn"] = role.role_arn
         return role.role_arn
 
     def readable_log_groups(self) -> list[str]:
         """Return the ARNs of the streams of the log groups that the tasks write to, if known."""
         own = self._log_group_arn(self._container) if self._in_this_account else None
-        jobs = self._named_log_group(self._jobs_log_group) if self._jobs_log_group else None
+        jobs = log_streams(self, self._jobs_log_group) if self._jobs_log_group else None
         return [arn for arn in (own, jobs) if arn]
 
     def _log_group_arn(self, container: Mapping[str, Any]) -> str | None:
@@ -174,15 +214,7 @@ class Compute(Construct):
             return self.log_group.log_group_arn
         config = container.get("logConfiguration", {})
         name = config.get("options", {}).get("awslogs-group")
-        return self._named_log_group(name) if name else None
-
-    def _named_log_group(self, name: str) -> str:
-        return Stack.of(self).format_arn(
-            service="logs",
-            resource="log-group",
-            resource_name=f"{name}:*",
-            arn_format=ArnFormat.COLON_RESOURCE_NAME,
-        )
+        return log_streams(self, name) if name else None
 
     def _parameter_arn(self, reference: str) -> str:
         if reference.startswith("arn:"):
@@ -220,7 +252,25 @@ class Compute(Construct):
             ),
         )
 
-    def _network(self) -> None:
+    def _network(self, network: Network | None) -> None:
+        network = network or Network(vpc=self._vpc())
+        groups = network.security_groups or [self._closed_group(network.vpc)]
+        subnets = network.vpc.select_subnets(
+            availability_zones=network.subnets.availability_zones,
+            one_per_az=network.subnets.one_per_az,
+            subnet_filters=network.subnets.subnet_filters,
+            subnet_group_name=network.subnets.subnet_group_name,
+            subnets=network.subnets.subnets,
+            subnet_type=network.subnets.subnet_type,
+        )
+        self.connection = {
+            "subnets": subnets.subnet_ids,
+            "securityGroups": [group.security_group_id for group in groups],
+            "assignPublicIp": "ENABLED" if subnets.has_public else "DISABLED",
+        }
+        self.defaults["networkConfiguration"] = {"awsvpcConfiguration": self.connection}
+
+    def _vpc(self) -> ec2.Vpc:
         """Make a VPC that costs nothing when idle: public subnets, no NAT, nothing let in."""
         vpc = ec2.Vpc(
             self,
@@ -233,13 +283,9 @@ class Compute(Construct):
             ],
         )
         acknowledge(vpc, "VPC7", "Flow logs cost; nothing here lets a connection in.")
-        closed = ec2.SecurityGroup(
+        return vpc
+
+    def _closed_group(self, vpc: ec2.IVpc) -> ec2.SecurityGroup:
+        return ec2.SecurityGroup(
             self, "Tasks", vpc=vpc, description="Flow runs: nothing comes in, everything goes out"
         )
-        self.defaults["networkConfiguration"] = {
-            "awsvpcConfiguration": {
-                "subnets": [subnet.subnet_id for subnet in vpc.public_subnets],
-                "securityGroups": [closed.security_group_id],
-                "assignPublicIp": "ENABLED",
-            }
-        }

@@ -32,6 +32,8 @@ from pydantic import (
 from fargate_agent.errors import PermanentError
 from fargate_agent.kwargs import Kwargs, KwargsModel, did_you_mean
 from infra import flags
+from infra.aws_names import ClusterArn, Region, RoleArn, SecretArn, TopicArn, partition_of
+from infra.deployment import DeploymentSection, foreign_arns
 from infra.environment import fallbacks
 
 
@@ -45,43 +47,10 @@ def _multiple_of_a_minute_or_part_of_it(seconds: int) -> int:
     return seconds
 
 
-def _secret_arn(arn: str) -> str:
-    if not re.fullmatch(r"arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:[^:]+-\w{6}", arn):
-        raise ValueError(
-            "must be the full ARN of a Secrets Manager secret, with the six characters at its end, "
-            "that holds the value as plain text"
-        )
-    return arn
-
-
-def _arn(kind: str) -> AfterValidator:
-    def check(arn: str) -> str:
-        if not re.fullmatch(rf"arn:[\w-]+:{kind}/.+", arn):
-            raise ValueError(f"must be an ARN such as arn:aws:{kind.replace(chr(92), '')}/name")
-        return arn
-
-    return AfterValidator(check)
-
-
-def _topic_arn(arn: str) -> str:
-    if not re.fullmatch(r"arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+", arn):
-        raise ValueError(
-            "must be the ARN of an SNS topic, such as arn:aws:sns:us-east-1:123456789012:alarms; "
-            "alarms take no FIFO topic"
-        )
-    return arn
-
-
 def _url(url: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]\S*", url):
         raise ValueError("must be the address of Prefect's API, such as https://host/api")
     return url.rstrip("/")
-
-
-SecretArn = Annotated[str, AfterValidator(_secret_arn)]
-RoleArn = Annotated[str, _arn(r"iam::\d{12}:role")]
-ClusterArn = Annotated[str, _arn(r"ecs:[\w-]+:\d{12}:cluster")]
-TopicArn = Annotated[str, AfterValidator(_topic_arn)]
 
 
 class _Section(BaseModel):
@@ -176,7 +145,7 @@ class AwsSection(_Section):
 
     credentials_secret: SecretArn | None = None
     role_arn: RoleArn | None = None
-    region: str | None = Field(None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    region: Region | None = None
     botocore: dict[str, Any] = {}
     assumable_roles: list[RoleArn] = []
 
@@ -239,6 +208,7 @@ class AgentConfig(_Section):
     ecs: EcsSection = EcsSection()
     external_kwargs: ExternalKwargsSection = ExternalKwargsSection()
     monitoring: MonitoringSection = MonitoringSection()
+    deployment: DeploymentSection = DeploymentSection()
 
     @field_validator("agent")
     @classmethod
@@ -307,6 +277,7 @@ def load(
             config = with_environment(config, model, environ, str(path))
         given_kwargs = split_kwargs(config, str(path))
         check_placement(config, given_kwargs, str(path))
+        check_partition(config, str(path))
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(error, str(path), list(given)))) from error
     except PermanentError as error:
@@ -378,6 +349,25 @@ def check_placement(config: AgentConfig, kwargs: Kwargs, path: str = "agent.toml
                 "does not make: another account, another region, or instances "
                 f"(ecs.launch_type = {config.ecs.launch_type!r})."
             )
+
+
+def check_partition(config: AgentConfig, path: str = "agent.toml") -> None:
+    """Refuse ARNs of another partition than that of the region that is deployed to.
+
+    Raises
+    ------
+    PermanentError
+        For example an ARN of ``aws`` where ``deployment.region`` is in China.
+    """
+    region = config.deployment.region
+    if region is None:
+        return
+    partition = partition_of(region)
+    for key, arn in foreign_arns(config.model_dump(), partition):
+        raise PermanentError(
+            f"{path}: {key}: is of the partition {arn.split(':')[1]!r}, and deployment.region "
+            f"{region!r} of {partition!r}: name one of there; it is {arn!r}"
+        )
 
 
 def runtime_settings(config: AgentConfig) -> dict[str, Any]:

@@ -5,33 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aws_cdk import CfnElement, Duration, RemovalPolicy, Stack
+import jsii
+from aws_cdk import CfnElement, Duration, Stack, Tags
+from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as scheduler_targets
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
+from aws_cdk.interfaces.aws_events import IRuleRef
 from constructs import Construct
 
 from infra.bundling import bundle
-from infra.compute import Compute
-from infra.config import AgentConfig, runtime_settings, split_kwargs
+from infra.compute import Compute, Network
+from infra.config import AgentConfig, ConfigError, runtime_settings, split_kwargs
 from infra.monitoring import Monitoring, Watched
 from infra.permissions import (
     FunctionRole,
     acknowledge,
     allow,
-    allow_launches,
-    allow_listing_tasks,
+    allow_interfaces_to_lambda,
     allow_reading_kwargs,
-    allow_tasks,
 )
-from infra.storage import kwargs_bucket, queue
+from infra.regions import has_function_urls, has_json_logs, has_mapping_tags, region_of
+from infra.storage import Storage
+from infra.task_rights import JOBS_LOG_GROUP, TaskRights
 
+ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
 RUNTIME = lambda_.Runtime.PYTHON_3_14
 MEMORY_MB = 256
 TIMEOUTS = {
@@ -56,9 +60,6 @@ WATCH_WINDOW = Duration.seconds(1)
 """A burst of launches is a burst of events: a few functions with full batches spare ECS and Prefect
 many calls."""
 
-JOBS_LOG_GROUP = "prefect"
-"""Where ``configure_cloudwatch_logs`` makes a work pool's containers write."""
-
 _SCHEDULE_MINUTES = 1
 
 
@@ -66,10 +67,46 @@ _SCHEDULE_MINUTES = 1
 class FargateAgentProps:
     """What the construct is told.
 
-    ``config`` is a validated ``agent.toml`` (:func:`infra.config.load`), or one made in Python.
+    What an app hands over as an object takes the place of what the agent would make for itself;
+    what ``[ecs.kwargs]`` names is above it.
+
+    Attributes
+    ----------
+    config
+        A validated ``agent.toml`` (:func:`infra.config.load`), or one made in Python. It goes into
+        the functions' bundle, so it holds plain values, and no attributes of other constructs.
+    cluster
+        Where the tasks run.
+    network
+        What the tasks are connected to.
+    functions_in_network
+        Whether the functions are too, to reach a private Prefect server; its subnets must be
+        private ones then, with a way out.
+    execution_role, task_role
+        As whom ECS starts the tasks, and as whom the flows run.
+    kwargs_bucket
+        Where the per-flow kwargs files are.
+    encryption_key
+        What ``deployment.kms_key`` is, as a construct: the key's policy is added to.
     """
 
     config: AgentConfig
+    cluster: ecs.ICluster | None = None
+    network: Network | None = None
+    functions_in_network: bool = False
+    execution_role: iam.IRole | None = None
+    task_role: iam.IRole | None = None
+    kwargs_bucket: s3.IBucket | None = None
+    encryption_key: kms.IKey | None = None
+
+    def existing(self) -> dict[str, str]:
+        """Return what is handed over for the tasks as ECS kwargs."""
+        handed_over = {
+            "cluster": self.cluster and self.cluster.cluster_arn,
+            "executionRoleArn": self.execution_role and self.execution_role.role_arn,
+            "taskRoleArn": self.task_role and self.task_role.role_arn,
+        }
+        return {name: arn for name, arn in handed_over.items() if arn}
 
 
 class FargateAgent(Construct):
@@ -89,11 +126,18 @@ class FargateAgent(Construct):
         Cluster, network, roles and log group, so far as the settings named none.
     monitoring
         Its dashboard, alarms and saved queries, so far as the settings ask for them.
+
+    Raises
+    ------
+    ConfigError
+        The region that is deployed to lacks what the settings ask for.
     """
 
     def __init__(self, scope: Construct, id: str, props: FargateAgentProps) -> None:
         super().__init__(scope, id)
         self._config = props.config
+        self._region = region_of(self)
+        self._storage = Storage.of(self, props.config, props.encryption_key)
         self._given = split_kwargs(props.config)
         self._secrets = [
             arn
@@ -113,9 +157,15 @@ class FargateAgent(Construct):
             role_arn=props.config.aws.role_arn,
             in_this_account=self._in_this_account(),
             jobs_log_group=None if props.config.prefect.version == 1 else JOBS_LOG_GROUP,
+            existing=props.existing(),
+            network=props.network,
+            storage=self._storage,
+            readable_keys=props.config.deployment.readable_kms_keys,
+            tags=props.config.deployment.tags,
         )
-        self.dead_letters = queue(self, "DeadLetters", fifo=True)
-        self.runs_queue = queue(
+        self._interfaces = self._function_network(props)
+        self.dead_letters = self._storage.queue(self, "DeadLetters", fifo=True)
+        self.runs_queue = self._storage.queue(
             self,
             "Runs",
             fifo=True,
@@ -125,11 +175,12 @@ class FargateAgent(Construct):
             ),
         )
         self.ticks_queue = self._ticks_queue()
-        self.kwargs_bucket = kwargs_bucket(self, "Kwargs", props.config.external_kwargs)
+        self.kwargs_bucket = self._kwargs_bucket(props.kwargs_bucket)
         self._code = bundle(runtime_settings(props.config))
         self.poll = self._poll()
         self.dispatch = self._dispatch()
         self.watch, self.task_events = self._watch()
+        self._follow_the_account()
         self.monitoring = self._monitoring()
 
     def grant_write_kwargs(self, grantee: iam.IGrantable) -> iam.Grant:
@@ -144,6 +195,51 @@ class FargateAgent(Construct):
             raise ValueError("external_kwargs.enabled is false: there is no bucket to write to")
         return self.kwargs_bucket.grant_put(grantee, f"{self._prefix()}*")
 
+    def _follow_the_account(self) -> None:
+        """Put the account's tags and permissions boundary on all that was made."""
+        rules = self._config.deployment
+        untaggable = [] if has_mapping_tags(self._region) else ["AWS::Lambda::EventSourceMapping"]
+        for key, value in rules.tags.items():
+            Tags.of(self).add(key, value, exclude_resource_types=untaggable)
+        if rules.permissions_boundary:
+            boundary = iam.ManagedPolicy.from_managed_policy_arn(
+                self, "Boundary", rules.permissions_boundary
+            )
+            iam.PermissionsBoundary.of(self).apply(boundary)
+
+    def _function_network(
+        self, props: FargateAgentProps
+    ) -> lambda_.CfnFunction.VpcConfigProperty | None:
+        """Return what connects the functions to a VPC; None where they are in none.
+
+        Raises
+        ------
+        ConfigError
+            The app says that they should be in the tasks' network, which has public subnets.
+        """
+        rules = props.config.deployment
+        if rules.subnets:
+            return lambda_.CfnFunction.VpcConfigProperty(
+                subnet_ids=rules.subnets, security_group_ids=rules.security_groups
+            )
+        if not props.functions_in_network:
+            return None
+        connection = self.compute.connection
+        if connection is None or connection["assignPublicIp"] == "ENABLED":
+            raise ConfigError(
+                "functions_in_network: wants a network of private subnets with a way out, for a "
+                "function has no public address: name it in FargateAgentProps.network"
+            )
+        return lambda_.CfnFunction.VpcConfigProperty(
+            subnet_ids=connection["subnets"], security_group_ids=connection["securityGroups"]
+        )
+
+    def _kwargs_bucket(self, handed_over: s3.IBucket | None) -> s3.IBucket | None:
+        settings = self._config.external_kwargs
+        if handed_over and settings.enabled and not settings.bucket:
+            return handed_over
+        return self._storage.kwargs_bucket(self, "Kwargs", settings)
+
     def _in_this_account(self) -> bool:
         """Whether tasks are run by the functions' own roles, and not as somebody else."""
         return not (self._config.aws.role_arn or self._config.aws.credentials_secret)
@@ -151,7 +247,8 @@ class FargateAgent(Construct):
     def _ticks_queue(self) -> sqs.Queue | None:
         if self._config.agent.poll_interval_seconds >= _SCHEDULE_MINUTES * 60:
             return None
-        ticks = queue(self, "Ticks", retention=Duration.minutes(1), visibility=Duration.minutes(1))
+        minute = Duration.minutes(1)
+        ticks = self._storage.queue(self, "Ticks", retention=minute, visibility=minute)
         acknowledge(ticks, "SQS3", "A tick that failed is of no use: the next poll does its work.")
         return ticks
 
@@ -174,7 +271,10 @@ class FargateAgent(Construct):
         self.url = self._url(poll)
         senders = [q.queue_arn for q in (self.runs_queue, self.ticks_queue) if q]
         allow(_role(poll), ["sqs:SendMessage"], senders)
-        self._allow_healing(_role(poll))
+        self._storage.allow_sending(_role(poll))
+        self._allow_being_elsewhere(_role(poll))
+        if self._in_this_account():
+            self._rights().allow_healing(_role(poll))
         if self.ticks_queue:
             self._consume(poll, self.ticks_queue, batch_size=1)
         minutes = max(_SCHEDULE_MINUTES, self._config.agent.poll_interval_seconds // 60)
@@ -205,9 +305,15 @@ class FargateAgent(Construct):
     def _url_secret(self) -> secretsmanager.Secret | None:
         if not self._config.agent.url:
             return None
+        if not has_function_urls(self._region):
+            raise ConfigError(
+                f"agent.url: Lambda has no function URLs in {self._region}: set it to false, and "
+                "poll more often instead (agent.poll_interval_seconds = 5)"
+            )
         secret = secretsmanager.Secret(
             self,
             "UrlSecret",
+            encryption_key=self._storage.key,
             description="What callers of the agent's function URL must bring",
             generate_secret_string=secretsmanager.SecretStringGenerator(
                 exclude_punctuation=True, password_length=40
@@ -238,11 +344,18 @@ class FargateAgent(Construct):
         self._consume(
             dispatch, self.runs_queue, batch_size=10, max_concurrency=DISPATCH_CONCURRENCY
         )
-        self._allow_launches(role)
+        self._allow_being_elsewhere(role)
+        if self._config.aws.assumable_roles:
+            allow(role, ["sts:AssumeRole"], self._config.aws.assumable_roles)
+        if self._in_this_account():
+            self._rights().allow_launching(role)
         if self.kwargs_bucket and (self._in_this_account() or not self._bucket_is_given()):
             allow_reading_kwargs(
                 role, bucket_arn=self.kwargs_bucket.bucket_arn, prefix=self._prefix()
             )
+            key = self.kwargs_bucket.encryption_key
+            if key and key != self._storage.key:
+                allow(role, ["kms:Decrypt"], [key.key_arn])
         return dispatch
 
     def _bucket_is_given(self) -> bool:
@@ -262,48 +375,20 @@ class FargateAgent(Construct):
     def _where_tasks_run(self) -> dict[str, str]:
         return {"CLUSTERS": Stack.of(self).to_json_string(self._clusters())}
 
-    def _allow_healing(self, role: iam.IRole) -> None:
-        """Let poll find the tasks of runs and stop those of cancelled ones."""
-        self._allow_being_elsewhere(role)
-        if self._in_this_account():
-            self._allow_stopping_tasks(role)
-
-    def _allow_stopping_tasks(self, role: iam.IRole) -> None:
-        clusters = self._clusters()
-        actions = ["ecs:DescribeTasks", "ecs:StopTask"]
-        allow_tasks(role, actions, clusters=clusters, region=self._region())
-        allow_listing_tasks(role, clusters=clusters)
-
-    def _allow_concluding(self, role: iam.IRole) -> None:
-        """Let watch read tasks and their logs, and deregister what was registered for one run."""
-        self._allow_being_elsewhere(role)
-        if not self._in_this_account():
-            return
-        groups = self.compute.readable_log_groups()
-        if groups:
-            allow(
-                role,
-                ["logs:GetLogEvents"],
-                groups,
-                because="A container's log stream is named by its task.",
-            )
-        allow(
-            role,
-            ["ecs:DescribeTaskDefinition"],
-            ["*"],
-            because="ECS knows no narrower resource for it.",
+    def _rights(self) -> TaskRights:
+        roles = [
+            self.compute.execution_role_arn,
+            self.compute.task_role_arn,
+            *_roles(self._given.request.get("overrides", {})),
+            *self._config.ecs.allowed_roles,
+        ]
+        return TaskRights(
+            clusters=self._clusters(),
+            passable_roles=list(dict.fromkeys(roles)),
+            region=self._config.aws.region or Stack.of(self).region,
+            log_groups=self.compute.readable_log_groups(),
+            work_pools=self._config.prefect.version != 1,
         )
-        clusters = self._clusters()
-        allow_tasks(role, ["ecs:DescribeTasks"], clusters=clusters, region=self._region())
-        if self._config.prefect.version == 1:
-            allow_listing_tasks(role, clusters=clusters)
-        else:
-            allow(
-                role,
-                ["ecs:DeregisterTaskDefinition"],
-                ["*"],
-                because="ECS knows no narrower resource for it.",
-            )
 
     def _allow_being_elsewhere(self, role: iam.IRole) -> None:
         aws = self._config.aws
@@ -312,43 +397,12 @@ class FargateAgent(Construct):
         elif aws.role_arn:
             allow(role, ["sts:AssumeRole"], [aws.role_arn])
 
-    def _allow_launches(self, role: iam.IRole) -> None:
-        """Let dispatch start tasks: by itself, as whom ``[aws]`` names, or as roles of jobs."""
-        self._allow_being_elsewhere(role)
-        if self._config.aws.assumable_roles:
-            allow(role, ["sts:AssumeRole"], self._config.aws.assumable_roles)
-        if not self._in_this_account():
-            return
-        roles = [
-            self.compute.execution_role_arn,
-            self.compute.task_role_arn,
-            *_roles(self._given.request.get("overrides", {})),
-            *self._config.ecs.allowed_roles,
-        ]
-        allow_launches(
-            role,
-            clusters=self._clusters(),
-            passable_roles=list(dict.fromkeys(roles)),
-            region=self._region(),
-        )
-        self._allow_stopping_tasks(role)
-        if self._config.prefect.version != 1:
-            allow(
-                role,
-                ["ec2:DescribeSubnets"],
-                ["*"],
-                because="EC2 knows no narrower resource for it; a job may name any VPC.",
-            )
-
-    def _region(self) -> str:
-        return self._config.aws.region or Stack.of(self).region
-
     def _clusters(self) -> list[str]:
         return [self.compute.cluster_arn, *self._config.ecs.allowed_clusters]
 
     def _watch(self) -> tuple[lambda_.Function, sqs.Queue]:
-        self.task_event_dead_letters = queue(self, "TaskEventDeadLetters")
-        task_events = queue(
+        self.task_event_dead_letters = self._storage.queue(self, "TaskEventDeadLetters")
+        task_events = self._storage.queue(
             self,
             "TaskEvents",
             visibility=REDELIVERY,
@@ -356,7 +410,7 @@ class FargateAgent(Construct):
                 queue=self.task_event_dead_letters, max_receive_count=MAX_RECEIVES
             ),
         )
-        events.Rule(
+        rule = events.Rule(
             self,
             "TaskChanged",
             description="Tells the agent of the ECS tasks of its clusters, but those of services",
@@ -370,7 +424,17 @@ class FargateAgent(Construct):
                     **({"lastStatus": ["STOPPED"]} if self._config.prefect.version == 1 else {}),
                 },
             ),
-            targets=[targets.SqsQueue(task_events)],
+            targets=[_Queue(task_events)],
+        )
+        # Not by CDK's own target and grant, which let any rule of any account send to an encrypted
+        # queue, and a key's policy wait for the rule that waits for the key.
+        task_events.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("events.amazonaws.com")],
+                actions=["sqs:SendMessage"],
+                resources=[task_events.queue_arn],
+                conditions={"ArnEquals": {"aws:SourceArn": rule.rule_arn}},
+            )
         )
         environment = {
             "TASK_EVENTS_QUEUE_URL": task_events.queue_url,
@@ -378,7 +442,9 @@ class FargateAgent(Construct):
         }
         watch = self._function("watch", environment)
         allow(_role(watch), ["sqs:ChangeMessageVisibility"], [task_events.queue_arn])
-        self._allow_concluding(_role(watch))
+        self._allow_being_elsewhere(_role(watch))
+        if self._in_this_account():
+            self._rights().allow_concluding(_role(watch))
         self._consume(
             watch,
             task_events,
@@ -407,32 +473,37 @@ class FargateAgent(Construct):
         return Monitoring(self, "Monitoring", watched)
 
     def _function(self, name: str, environment: Mapping[str, str]) -> lambda_.Function:
-        log_group = logs.LogGroup(
-            self,
-            f"{name.capitalize()}Logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
+        log_group = self._storage.log_group(self, f"{name.capitalize()}Logs")
         role = FunctionRole(self, f"{name.capitalize()}Role", log_group_arn=log_group.log_group_arn)
+        json_logs = has_json_logs(self._region)
         function = lambda_.Function(
             self,
             name.capitalize(),
             runtime=RUNTIME,
-            architecture=lambda_.Architecture.ARM_64,
+            architecture=ARCHITECTURES[self._config.deployment.architecture],
             code=self._code,
             handler=f"fargate_agent.{name}.handler",
             memory_size=MEMORY_MB,
             timeout=TIMEOUTS[name],
             role=role,
             log_group=log_group,
-            logging_format=lambda_.LoggingFormat.JSON,
+            logging_format=lambda_.LoggingFormat.JSON if json_logs else None,
             # A poll every ten seconds would pay more for START, END and REPORT than for itself.
-            system_log_level_v2=lambda_.SystemLogLevel.WARN,
+            system_log_level_v2=lambda_.SystemLogLevel.WARN if json_logs else None,
             environment=dict(environment),
+            environment_encryption=self._storage.key,
             retry_attempts=0,
         )
         if self._secrets:
             allow(role, ["secretsmanager:GetSecretValue"], self._secrets)
+        self._storage.allow_reading(role)
+        if self._config.deployment.readable_kms_keys:
+            allow(role, ["kms:Decrypt"], self._config.deployment.readable_kms_keys)
+        if self._interfaces:
+            resource = function.node.default_child
+            assert isinstance(resource, lambda_.CfnFunction)
+            resource.vpc_config = self._interfaces
+            allow_interfaces_to_lambda(role, function)
         return function
 
     def _logical_id(self, function: lambda_.Function) -> str:
@@ -463,6 +534,17 @@ class FargateAgent(Construct):
         )
         # Lambda checks the role when the mapping is made.
         mapping.node.add_dependency(grant)
+
+
+@jsii.implements(events.IRuleTarget)
+class _Queue:
+    """A rule's target that grants nothing."""
+
+    def __init__(self, queue: sqs.Queue) -> None:
+        self._arn = queue.queue_arn
+
+    def bind(self, rule: IRuleRef, id: str | None = None) -> events.RuleTargetConfig:
+        return events.RuleTargetConfig(arn=self._arn)
 
 
 def _roles(overrides: Mapping[str, str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from aws_cdk import Acknowledgment, Stack, Validations
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct, IConstruct
 
 
@@ -63,74 +64,6 @@ def _part(part: Any) -> str:
             return str(part)
 
 
-def allow_launches(
-    role: iam.IRole, *, clusters: list[str], passable_roles: list[str], region: str
-) -> None:
-    """Let a role register task definitions and run them: in these clusters, as these roles."""
-    stack = Stack.of(role)
-    definitions = stack.format_arn(
-        service="ecs", resource="task-definition", resource_name="*", region=region
-    )
-    tasks = stack.format_arn(service="ecs", resource="task", resource_name="*", region=region)
-    allow(
-        role,
-        ["ecs:RunTask"],
-        [definitions],
-        conditions={"ArnEquals": {"ecs:cluster": clusters}},
-        because="A flow's family is made up at its first run; the cluster is what is limited.",
-    )
-    allow(
-        role,
-        ["ecs:DescribeTaskDefinition", "ecs:RegisterTaskDefinition"],
-        ["*"],
-        because="ECS knows no narrower resource for these two.",
-    )
-    allow(
-        role,
-        ["tag:GetResources"],
-        ["*"],
-        because="The tagging API knows no resources; it shows names and tags only.",
-    )
-    allow(
-        role,
-        ["ecs:TagResource"],
-        [definitions, tasks],
-        conditions={"StringEquals": {"ecs:CreateAction": ["RegisterTaskDefinition", "RunTask"]}},
-        because="What is tagged does not exist yet; only what these two calls make is.",
-    )
-    allow(
-        role,
-        ["iam:PassRole"],
-        passable_roles,
-        conditions={"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
-    )
-
-
-def allow_tasks(role: iam.IRole, actions: list[str], *, clusters: list[str], region: str) -> None:
-    """Let a role do something to the tasks of these clusters."""
-    tasks = Stack.of(role).format_arn(
-        service="ecs", resource="task", resource_name="*", region=region
-    )
-    allow(
-        role,
-        actions,
-        [tasks],
-        conditions={"ArnEquals": {"ecs:cluster": clusters}},
-        because="A task's id is made up when it starts; the cluster is what is limited.",
-    )
-
-
-def allow_listing_tasks(role: iam.IRole, *, clusters: list[str]) -> None:
-    """Let a role find the tasks of runs in these clusters."""
-    allow(
-        role,
-        ["ecs:ListTasks"],
-        ["*"],
-        conditions={"ArnEquals": {"ecs:cluster": clusters}},
-        because="Tasks are listed by cluster, which is what is limited.",
-    )
-
-
 def allow_reading_kwargs(role: iam.IRole, *, bucket_arn: str, prefix: str) -> None:
     """Let a role read the objects under a prefix, and tell a missing one from a forbidden one."""
     allow(
@@ -156,3 +89,40 @@ class FunctionRole(iam.Role):
     def __init__(self, scope: Construct, id: str, *, log_group_arn: str) -> None:
         super().__init__(scope, id, assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         allow(self, ["logs:CreateLogStream", "logs:PutLogEvents"], [log_group_arn])
+
+
+_OF_INTERFACES = (
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:UnassignPrivateIpAddresses",
+)
+
+
+def allow_interfaces_to_lambda(role: iam.IRole, function: lambda_.Function) -> None:
+    """Let Lambda put a function into a VPC by its role, and keep the function's code from it.
+
+    `AWS's page <https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html>`_ lists the
+    actions, and advises to deny them to the code.
+    """
+    allow(
+        role,
+        [*_OF_INTERFACES, "ec2:DescribeSubnets"],
+        ["*"],
+        because="Lambda's page on VPCs asks for these on all resources; the code has them not.",
+    )
+    # No part of the role's own policy, which the function waits for: this waits for the function.
+    iam.Policy(
+        function,
+        "NotTheCode",
+        roles=[role],
+        statements=[
+            iam.PolicyStatement(
+                effect=iam.Effect.DENY,
+                actions=list(_OF_INTERFACES),
+                resources=["*"],
+                conditions={"ArnEquals": {"lambda:SourceFunctionArn": function.function_arn}},
+            )
+        ],
+    )

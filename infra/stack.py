@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput, Stack
+import jsii
+from aws_cdk import CfnOutput, Environment, Fn, Stack
 from constructs import Construct
 
 from infra.config import AgentConfig
@@ -13,13 +14,25 @@ class AgentStack(Stack):
     """One agent, named after ``agent.name``; several stand side by side."""
 
     def __init__(self, scope: Construct, config: AgentConfig) -> None:
+        rules = config.deployment
         super().__init__(
             scope,
             config.agent.name,
-            description="Serverless Fargate Agent: Prefect flow runs on ECS Fargate",
+            description=rules.description,
+            env=Environment(account=rules.account, region=rules.region),
         )
         self.agent = FargateAgent(self, "Agent", FargateAgentProps(config=config))
         self._outputs()
+
+    @property
+    @jsii.member(jsii_name="availabilityZones")
+    def availability_zones(self) -> list[str]:
+        """The first two of the region.
+
+        CloudFormation fills them in: to look them up when the stack is synthesized would take
+        credentials, and a file to remember them.
+        """
+        return [Fn.select(place, Fn.get_azs()) for place in (0, 1)]
 
     def _outputs(self) -> None:
         agent, compute = self.agent, self.agent.compute

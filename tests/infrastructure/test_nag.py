@@ -10,6 +10,7 @@ from aws_cdk import App, Validations
 from cdk_nag import AwsSolutionsChecks
 
 from infra.stack import AgentStack
+from tests.infrastructure.test_deployment_options import EVERYTHING
 from tests.infrastructure.test_template import GIVEN
 from tests.support.stack_template import OTHER_ROLE, SECRET, config
 
@@ -37,6 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "aws": {"role_arn": "arn:aws:iam::210987654321:role/tasks"},
         "ecs": {"kwargs": GIVEN},
     },
+    "every deployment option": EVERYTHING,
 }
 
 

@@ -13,6 +13,20 @@ PREFECT_1_DEFAULTS = {
     "logging_level": "INFO",
     "extra_loggers": [],
 }
+DEPLOYMENT_DEFAULTS = {
+    "account": None,
+    "region": None,
+    "description": "Serverless Fargate Agent: Prefect flow runs on ECS Fargate",
+    "architecture": "arm64",
+    "subnets": [],
+    "security_groups": [],
+    "kms_key": None,
+    "readable_kms_keys": [],
+    "permissions_boundary": None,
+    "tags": {},
+    "log_retention_days": 30,
+    "removal_policy": None,
+}
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prefect-AbCdEf"
 
 
@@ -64,6 +78,7 @@ def test_a_short_file_gets_the_defaults():
             "alarms": True,
             "alarms_topic": None,
         },
+        "deployment": DEPLOYMENT_DEFAULTS,
     }
 
 
@@ -149,6 +164,7 @@ def test_a_whole_file_is_read_as_it_is_written():
             "prefix": "team/kwargs",
             "allow": ["cpu", "overrides.containerOverrides.environment"],
         },
+        "deployment": DEPLOYMENT_DEFAULTS,
     }
 
 
@@ -213,7 +229,7 @@ def test_an_unknown_key_names_the_nearest_known_one(text: str, message: str):
         ("[ecs]\nrelaunch_attempts = 11\n", "ecs.relaunch_attempts: Input should be less than"),
         ("[ecs]\nrelaunch_attempts = '2'\n", "ecs.relaunch_attempts: Input should be a valid int"),
         ("[ecs]\non_drift = 'x'\n", "ecs.on_drift: Input should be 'revise', 'reuse' or 'fail'"),
-        ("[aws]\nregion = 'Paris'\n", "aws.region: String should match pattern "),
+        ("[aws]\nregion = 'Paris'\n", "aws.region: must be a region of AWS, such as"),
         ("[aws]\nrole_arn = 'x'\n", "aws.role_arn: must be an ARN such as arn:aws:"),
         ("[aws]\nassumable_roles = ['x']\n", "aws.assumable_roles.0: must be an ARN such as"),
         ("[aws]\nassumable_roles = 'x'\n", "aws.assumable_roles: Input should be a valid list"),

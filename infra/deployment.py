@@ -1,0 +1,100 @@
+"""``[deployment]``: what an account asks of every stack that is deployed into it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from infra.aws_names import KeyArn, PolicyArn, Region
+
+MAX_TAGS = 40
+"""AWS takes 50 of most resources; the agent puts some of its own on tasks."""
+
+LogRetentionDays = Literal[
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
+    3288, 3653,
+]  # fmt: skip
+"""Those that CloudWatch Logs takes: `PutRetentionPolicy
+<https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html>`_."""
+
+
+def _tags(tags: dict[str, str]) -> dict[str, str]:
+    """Check what `AWS takes for a tag <https://docs.aws.amazon.com/tag-editor/>`_."""
+    if len(tags) > MAX_TAGS:
+        raise ValueError(f"must be {MAX_TAGS} at most")
+    for key, value in tags.items():
+        if key.lower().startswith("aws:"):
+            raise ValueError(f"{key!r} begins with aws:, which is AWS's own: choose another name")
+        if not re.fullmatch(r"[\w .:/=+@-]{1,128}", key):
+            raise ValueError(
+                f"{key!r} is no name of a tag: 1 to 128 letters, digits, spaces and _ . : / = + - @"
+            )
+        if not re.fullmatch(r"[\w .:/=+@-]{0,256}", value):
+            raise ValueError(
+                f"{key}: its value must be up to 256 letters, digits, spaces and _ . : / = + - @"
+            )
+    return tags
+
+
+SubnetId = Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")]
+SecurityGroupId = Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")]
+
+
+class DeploymentSection(BaseModel):
+    """``[deployment]``"""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    account: str | None = Field(None, pattern=r"^\d{12}$")
+    region: Region | None = None
+    description: str = Field(
+        "Serverless Fargate Agent: Prefect flow runs on ECS Fargate", max_length=1024
+    )
+    architecture: Literal["arm64", "x86_64"] = "arm64"
+    subnets: list[SubnetId] = Field([], max_length=16)
+    security_groups: list[SecurityGroupId] = Field([], max_length=5)
+    kms_key: KeyArn | None = None
+    readable_kms_keys: list[KeyArn] = []
+    permissions_boundary: PolicyArn | None = None
+    tags: Annotated[dict[str, str], AfterValidator(_tags)] = {}
+    log_retention_days: LogRetentionDays = 30
+    removal_policy: Literal["retain", "destroy"] | None = None
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> DeploymentSection:
+        if bool(self.subnets) != bool(self.security_groups):
+            there, missing = (
+                ("subnets", "security_groups") if self.subnets else ("security_groups", "subnets")
+            )
+            raise ValueError(
+                f"{missing}: must be named too, for {there} is: Lambda puts functions into a VPC "
+                "by both"
+            )
+        if self.account and not self.region:
+            raise ValueError("region: must be named too, for account is: a stack is bound by both")
+        if self.kms_key and self.region and self.kms_key.split(":")[3] != self.region:
+            raise ValueError(
+                f"kms_key: must be a key of the region {self.region!r}, where what it encrypts is; "
+                f"it is {self.kms_key!r}"
+            )
+        return self
+
+
+def foreign_arns(settings: Mapping[str, Any], partition: str) -> Iterator[tuple[str, str]]:
+    """Find the ARNs of other partitions in settings, by their dotted keys."""
+    for key, value in settings.items():
+        match value:
+            case Mapping():
+                nested = value
+            case list():
+                nested = {str(place): item for place, item in enumerate(value)}
+            case str() if value.startswith("arn:") and value.split(":")[1] != partition:
+                yield key, value
+                continue
+            case _:
+                continue
+        for inner, arn in foreign_arns(nested, partition):
+            yield f"{key}.{inner}", arn
