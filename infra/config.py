@@ -171,6 +171,12 @@ class ExternalKwargsSection(_Section):
     prefix: str = Field("kwargs", pattern=r"^[A-Za-z0-9!_.*'()/-]*$")
     allow: list[str] | None = None
 
+    @property
+    def folder(self) -> str:
+        """What the keys of all files begin with."""
+        prefix = self.prefix.strip("/")
+        return f"{prefix}/" if prefix else ""
+
     @field_validator("allow")
     @classmethod
     def _names_parameters(cls, paths: list[str] | None) -> list[str] | None:
