@@ -15,6 +15,8 @@ import jsii
 from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling, Token
 from aws_cdk.aws_lambda import Code
 
+from infra.config import ConfigError
+
 LAMBDAS = Path(__file__).parents[1] / "lambdas"
 PYTHON_VERSION = "3.14"
 PLATFORM = "aarch64-manylinux2014"
@@ -32,12 +34,12 @@ def bundle(settings: Mapping[str, Any]) -> Code:
     ------
     subprocess.CalledProcessError
         The pinned requirements could not be installed; the installer's output tells why.
-    ValueError
+    ConfigError
         The settings hold what is not known before the deployment.
     """
     text = json.dumps(settings, indent=2, sort_keys=True)
     if Token.is_unresolved(text):
-        raise ValueError(
+        raise ConfigError(
             "AgentConfig: holds an attribute of a construct, which only CloudFormation knows, and "
             "goes into the functions' bundle: hand the construct itself over in FargateAgentProps"
         )

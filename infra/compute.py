@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aws_cdk import ArnFormat, Stack
+from aws_cdk import ArnFormat, Stack, Token
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
@@ -103,10 +103,14 @@ class Compute(Construct):
         has_logs = "logConfiguration" in container or not in_this_account
         self.log_group = None if has_logs else self._log_group()
         self.cluster_arn = self._given_cluster(given) or self._cluster()
-        self.execution_role_arn = given.get("executionRoleArn") or self._execution_role(
+        self.execution_role: iam.Role | None = None
+        """The role that was made; None where one is named."""
+        self.task_role: iam.Role | None = None
+        """Likewise."""
+        self.execution_role_arn: str = given.get("executionRoleArn") or self._execution_role(
             container, secret_arns
         )
-        self.task_role_arn = given.get("taskRoleArn") or self._task_role()
+        self.task_role_arn: str = given.get("taskRoleArn") or self._task_role()
         self.connection: dict[str, Any] | None = None
         """The tasks' subnets and security groups, so far as the settings named none."""
         if "networkConfiguration" not in given and given.get("networkMode", "awsvpc") == "awsvpc":
@@ -114,8 +118,8 @@ class Compute(Construct):
 
     def _given_cluster(self, given: Mapping[str, Any]) -> str | None:
         cluster: str | None = given.get("cluster")
-        if cluster is None or cluster.startswith("arn:"):
-            return cluster
+        if cluster is None or cluster.startswith("arn:") or Token.is_unresolved(cluster):
+            return cluster  # what an app hands over is an ARN
         return Stack.of(self).format_arn(
             service="ecs",
             resource="cluster",
@@ -200,6 +204,7 @@ class Compute(Construct):
             allow(role, ["ssm:GetParameters"], parameters)
         if self._readable_keys:
             allow(role, ["kms:Decrypt"], self._readable_keys)
+        self.execution_role = role
         self.defaults["executionRoleArn"] = role.role_arn
         return role.role_arn
 
@@ -228,6 +233,7 @@ class Compute(Construct):
 
     def _task_role(self) -> str:
         role = self._role("TaskRole", "What flows may do; attach policies to it, or name another")
+        self.task_role = role
         self.defaults["taskRoleArn"] = role.role_arn
         return role.role_arn
 

@@ -54,19 +54,28 @@ def _url(url: str) -> str:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
 
 class AgentSection(_Section):
     """``[agent]``"""
 
     name: str = Field("fargate-agent", pattern=r"^[A-Za-z]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?$")
+    """The stack's name, and the worker's in Prefect's UI."""
     enabled: bool = True
+    """`false` stops polling, and pokes; what is queued is still launched."""
     poll_interval_seconds: Annotated[int, AfterValidator(_multiple_of_a_minute_or_part_of_it)] = 10
+    """5, 6, 10, 12, 15, 20, 30, 60, or whole minutes up to an hour."""
     labels: list[str] = []
+    """Prefect 1: the labels of the runs that are served."""
     env: dict[str, str] = {}
+    """Environment variables for every flow run."""
     send_logs: bool = True
+    """`false`: flow runs send no logs to Prefect, and the agent only why a run crashed."""
     url: bool = False
+    """`true`: a function URL with `/api/health` and `/api/poke`, where Lambda has such."""
 
 
 ONLY_PREFECT_1 = ("agent_config_id", "backend", "extra_loggers", "logging_level", "tenant_id")
@@ -77,16 +86,27 @@ class PrefectSection(_Section):
     """``[prefect]``"""
 
     version: Literal[1, 2, 3] = 3
+    """Or `2`, which is served alike; or `1`."""
     api_url: Annotated[str, AfterValidator(_url)]
+    """As `PREFECT_API_URL`; in Prefect 1 as `PREFECT__CLOUD__API`."""
     api_key_secret: SecretArn | None = None
+    """ARN of the secret with the Prefect Cloud API key, or Prefect 1's runner token."""
     auth_string_secret: SecretArn | None = None
+    """ARN of the secret with a self-hosted server's `user:password`."""
     work_pool: str | None = Field(None, min_length=1, validate_default=True)
+    """Of type `ecs`; made if missing. Required in Prefect 2 and 3."""
     work_queues: list[str] = []
+    """All of the pool's queues if empty."""
     agent_config_id: str | None = None
+    """Prefect 1: of the server's agent configuration, which stands above this file."""
     backend: Literal["cloud", "server"] | None = None
+    """Prefect 1: `cloud` or `server`; by default the first where there is a key."""
     tenant_id: str | None = None
+    """Prefect 1: of a key that several tenants share."""
     logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    """Prefect 1: of the flow runs."""
     extra_loggers: list[str] = []
+    """Prefect 1: further loggers that the flow runs forward."""
 
     @field_validator("api_url")
     @classmethod
@@ -132,22 +152,43 @@ class EcsSection(_Section):
     """``[ecs]``"""
 
     launch_type: Literal["FARGATE", "FARGATE_SPOT", "EC2", "EXTERNAL", ""] = "FARGATE"
+    """Or `FARGATE_SPOT`, `EC2`, `EXTERNAL`: of runs that name none (the `ecs` template of Prefect
+    names FARGATE: change it there); in Prefect 1 of all, and `""` leaves it to the cluster."""
     enable_task_revisions: bool = False
+    """Prefect 1: one family for all versions of a flow."""
     on_drift: Literal["revise", "reuse", "fail"] = "revise"
+    """What to do where a family's latest revision differs: `revise`; `reuse` it as it is; `fail`
+    with each difference named."""
     relaunch_attempts: int = Field(2, ge=0, le=10)
+    """So often is a run launched again whose task failed to start for what may pass, or was
+    interrupted on Spot: [which](docs/reliability.md#the-protocol); 0 to 10."""
     kwargs: dict[str, Any] = {}
+    """Defaults for every run: any parameter of
+    [`register_task_definition`](https://docs.aws.amazon.com/boto3/latest/reference/services/ecs/client/register_task_definition.html)
+    or
+    [`run_task`](https://docs.aws.amazon.com/boto3/latest/reference/services/ecs/client/run_task.html);
+    one entry in `containerDefinitions`."""
     allowed_roles: list[RoleArn] = []
+    """Further roles that deployments and kwargs files may name."""
     allowed_clusters: list[ClusterArn] = []
+    """Further clusters, likewise."""
 
 
 class AwsSection(_Section):
     """``[aws]``"""
 
     credentials_secret: SecretArn | None = None
+    """ARN of a secret with `aws_access_key_id` and `aws_secret_access_key` as JSON, in place of the
+    function's own role."""
     role_arn: RoleArn | None = None
+    """The role by which tasks are run, [in another
+    account](docs/deployment.md#tasks-in-another-account); by default the function's own."""
     region: Region | None = None
+    """Where tasks are run; by default the stack's region."""
     botocore: dict[str, Any] = {}
+    """Options of `botocore.config.Config` for the ECS client."""
     assumable_roles: list[RoleArn] = []
+    """Roles that AWS credentials blocks of jobs may have the agent assume."""
 
     @property
     def elsewhere(self) -> bool:
@@ -167,9 +208,20 @@ class ExternalKwargsSection(_Section):
     """``[external_kwargs]``"""
 
     enabled: bool = True
+    """`false`: no bucket, no look into S3."""
     bucket: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    """Your own bucket; the stack makes one if none is named."""
     prefix: str = Field("kwargs", pattern=r"^[A-Za-z0-9!_.*'()/-]*$")
+    """What the keys of all files begin with."""
     allow: list[str] | None = None
+    """What a file may set, by path: `["cpu", "memory", "containerDefinitions.environment"]`;
+    everything if it is not there."""
+
+    @property
+    def folder(self) -> str:
+        """What the keys of all files begin with."""
+        prefix = self.prefix.strip("/")
+        return f"{prefix}/" if prefix else ""
 
     @field_validator("allow")
     @classmethod
@@ -187,9 +239,14 @@ class MonitoringSection(_Section):
     """``[monitoring]``"""
 
     metrics: bool = True
+    """`false`: the functions write no metrics, and nothing looks at them."""
     dashboard: bool = True
+    """`false`: no dashboard."""
     alarms: bool = True
+    """`false`: no alarms."""
     alarms_topic: TopicArn | None = None
+    """ARN of an SNS topic that hears of every alarm, and when all is well again; not a FIFO topic.
+    An encrypted one must let `cloudwatch.amazonaws.com` use its key."""
 
     @field_validator("alarms_topic")
     @classmethod

@@ -46,22 +46,40 @@ SecurityGroupId = Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")]
 class DeploymentSection(BaseModel):
     """``[deployment]``"""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
     account: str | None = Field(None, pattern=r"^\d{12}$")
+    """Binds the stack to an account: `cdk deploy` with other credentials is refused. By default
+    where the command line deploys to."""
     region: Region | None = None
+    """Likewise; ARNs of another partition are refused."""
     description: str = Field(
         "Serverless Fargate Agent: Prefect flow runs on ECS Fargate", max_length=1024
     )
+    """Of the stack."""
     architecture: Literal["arm64", "x86_64"] = "arm64"
+    """Or `x86_64`, where Lambda has no arm64: the bundle is the same."""
     subnets: list[SubnetId] = Field([], max_length=16)
+    """The functions in a VPC, [for a private Prefect
+    server](docs/deployment.md#a-private-prefect-server)."""
     security_groups: list[SecurityGroupId] = Field([], max_length=5)
+    """Of the functions in these subnets."""
     kms_key: KeyArn | None = None
+    """[A key of yours](docs/deployment.md#a-key-of-yours) for all that the stack stores."""
     readable_kms_keys: list[KeyArn] = []
+    """Keys under which your secrets, parameters or kwargs bucket lie: the functions and the
+    execution role may decrypt with them."""
     permissions_boundary: PolicyArn | None = None
+    """ARN of a policy, on every role of the stack."""
     tags: Annotated[dict[str, str], AfterValidator(_tags)] = {}
+    """On every resource, task and task definition; 40 at most."""
     log_retention_days: LogRetentionDays = 30
+    """As CloudWatch Logs has them: 1, 3, 5, 7, 14, 30, 60, 90 ... 3653."""
     removal_policy: Literal["retain", "destroy"] | None = None
+    """When the stack is deleted the bucket stays and the logs go; `retain` keeps both, `destroy`
+    neither, the bucket only if it is empty."""
 
     @model_validator(mode="after")
     def _belong_together(self) -> DeploymentSection:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jsii
-from aws_cdk import CfnElement, Duration, Stack, Tags
+from aws_cdk import CfnElement, Duration, Names, Stack, Tags
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
@@ -33,7 +33,7 @@ from infra.permissions import (
 )
 from infra.regions import has_function_urls, has_json_logs, has_mapping_tags, region_of
 from infra.storage import Storage
-from infra.task_rights import JOBS_LOG_GROUP, TaskRights
+from infra.task_rights import JOBS_LOG_GROUP, TaskRights, roles_of
 
 ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
 RUNTIME = lambda_.Runtime.PYTHON_3_14
@@ -180,8 +180,8 @@ class FargateAgent(Construct):
         self.poll = self._poll()
         self.dispatch = self._dispatch()
         self.watch, self.task_events = self._watch()
-        self._follow_the_account()
         self.monitoring = self._monitoring()
+        self._follow_the_account()
 
     def grant_write_kwargs(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let somebody put per-flow kwargs files where the agent reads them.
@@ -193,7 +193,7 @@ class FargateAgent(Construct):
         """
         if self.kwargs_bucket is None:
             raise ValueError("external_kwargs.enabled is false: there is no bucket to write to")
-        return self.kwargs_bucket.grant_put(grantee, f"{self._prefix()}*")
+        return self.kwargs_bucket.grant_put(grantee, f"{self._config.external_kwargs.folder}*")
 
     def _follow_the_account(self) -> None:
         """Put the account's tags and permissions boundary on all that was made."""
@@ -251,10 +251,6 @@ class FargateAgent(Construct):
         ticks = self._storage.queue(self, "Ticks", retention=minute, visibility=minute)
         acknowledge(ticks, "SQS3", "A tick that failed is of no use: the next poll does its work.")
         return ticks
-
-    def _prefix(self) -> str:
-        prefix = self._config.external_kwargs.prefix.strip("/")
-        return f"{prefix}/" if prefix else ""
 
     def _poll(self) -> lambda_.Function:
         environment = {
@@ -351,7 +347,9 @@ class FargateAgent(Construct):
             self._rights().allow_launching(role)
         if self.kwargs_bucket and (self._in_this_account() or not self._bucket_is_given()):
             allow_reading_kwargs(
-                role, bucket_arn=self.kwargs_bucket.bucket_arn, prefix=self._prefix()
+                role,
+                bucket_arn=self.kwargs_bucket.bucket_arn,
+                prefix=self._config.external_kwargs.folder,
             )
             key = self.kwargs_bucket.encryption_key
             if key and key != self._storage.key:
@@ -376,15 +374,11 @@ class FargateAgent(Construct):
         return {"CLUSTERS": Stack.of(self).to_json_string(self._clusters())}
 
     def _rights(self) -> TaskRights:
-        roles = [
-            self.compute.execution_role_arn,
-            self.compute.task_role_arn,
-            *_roles(self._given.request.get("overrides", {})),
-            *self._config.ecs.allowed_roles,
-        ]
+        own = [self.compute.execution_role_arn, self.compute.task_role_arn]
+        named = roles_of(self._given, self._config.ecs.allowed_roles)
         return TaskRights(
             clusters=self._clusters(),
-            passable_roles=list(dict.fromkeys(roles)),
+            passable_roles=list(dict.fromkeys([*own, *named])),
             region=self._config.aws.region or Stack.of(self).region,
             log_groups=self.compute.readable_log_groups(),
             work_pools=self._config.prefect.version != 1,
@@ -414,16 +408,7 @@ class FargateAgent(Construct):
             self,
             "TaskChanged",
             description="Tells the agent of the ECS tasks of its clusters, but those of services",
-            event_pattern=events.EventPattern(
-                source=["aws.ecs"],
-                detail_type=["ECS Task State Change"],
-                detail={
-                    "clusterArn": self._clusters(),
-                    "startedBy": [{"anything-but": {"prefix": "ecs-svc/"}}],
-                    # Prefect 1 knows no events: there only a task's end is of use.
-                    **({"lastStatus": ["STOPPED"]} if self._config.prefect.version == 1 else {}),
-                },
-            ),
+            event_pattern=self._rights().event_pattern(),
             targets=[_Queue(task_events)],
         )
         # Not by CDK's own target and grant, which let any rule of any account send to an encrypted
@@ -436,6 +421,7 @@ class FargateAgent(Construct):
                 conditions={"ArnEquals": {"aws:SourceArn": rule.rule_arn}},
             )
         )
+        self._hear_of_another_account()
         environment = {
             "TASK_EVENTS_QUEUE_URL": task_events.queue_url,
             **self._where_tasks_run(),
@@ -471,6 +457,28 @@ class FargateAgent(Construct):
             },
         )
         return Monitoring(self, "Monitoring", watched)
+
+    def _hear_of_another_account(self) -> None:
+        """Let the account whose role runs the tasks send their events here."""
+        role = self._config.aws.role_arn
+        stack = Stack.of(self)
+        account = role.split(":")[4] if role else stack.account
+        if account == stack.account:
+            return
+        events.CfnEventBusPolicy(
+            self,
+            "TaskAccount",
+            event_bus_name="default",
+            statement_id=Names.unique_resource_name(self, max_length=64),
+            statement={
+                "Effect": "Allow",
+                "Principal": {"AWS": f"arn:{stack.partition}:iam::{account}:root"},
+                "Action": "events:PutEvents",
+                "Resource": stack.format_arn(
+                    service="events", resource="event-bus", resource_name="default"
+                ),
+            },
+        )
 
     def _function(self, name: str, environment: Mapping[str, str]) -> lambda_.Function:
         log_group = self._storage.log_group(self, f"{name.capitalize()}Logs")
@@ -545,11 +553,6 @@ class _Queue:
 
     def bind(self, rule: IRuleRef, id: str | None = None) -> events.RuleTargetConfig:
         return events.RuleTargetConfig(arn=self._arn)
-
-
-def _roles(overrides: Mapping[str, str]) -> list[str]:
-    keys = ("executionRoleArn", "taskRoleArn")
-    return [overrides[key] for key in keys if key in overrides]
 
 
 def _role(function: lambda_.Function) -> iam.IRole:

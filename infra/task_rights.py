@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aws_cdk import ArnFormat, Stack
+from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from constructs import IConstruct
 
+from fargate_agent.kwargs import Kwargs
 from infra.permissions import allow
 
 JOBS_LOG_GROUP = "prefect"
@@ -22,6 +25,14 @@ def log_streams(scope: IConstruct, group: str) -> str:
         resource_name=f"{group}:*",
         arn_format=ArnFormat.COLON_RESOURCE_NAME,
     )
+
+
+def roles_of(kwargs: Kwargs, allowed: Sequence[str]) -> list[str]:
+    """Return the ARNs of the roles that settings name for tasks, each once."""
+    named = {**kwargs.definition, **kwargs.request}, kwargs.request.get("overrides", {})
+    keys = ("executionRoleArn", "taskRoleArn")
+    given = [source[key] for source in named for key in keys if key in source]
+    return list(dict.fromkeys([*given, *allowed]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +58,19 @@ class TaskRights:
     region: str
     log_groups: list[str]
     work_pools: bool
+
+    def event_pattern(self) -> events.EventPattern:
+        """Match ECS's events of the tasks of these clusters, but those of services."""
+        return events.EventPattern(
+            source=["aws.ecs"],
+            detail_type=["ECS Task State Change"],
+            detail={
+                "clusterArn": self.clusters,
+                "startedBy": [{"anything-but": {"prefix": "ecs-svc/"}}],
+                # Prefect 1 knows no events: there only a task's end is of use.
+                **({} if self.work_pools else {"lastStatus": ["STOPPED"]}),
+            },
+        )
 
     def allow_launching(self, role: iam.IRole) -> None:
         """Let a role register task definitions and run them, find the tasks, and stop them."""

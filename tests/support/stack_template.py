@@ -144,6 +144,7 @@ class Deployed:
             "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{name}",
             "AWS::Lambda::Function": f"arn:aws:lambda:{service}:function:{name}",
             "AWS::Logs::LogGroup": f"arn:aws:logs:{service}:log-group:{name}:*",
+            "AWS::KMS::Key": f"arn:aws:kms:{service}:key/{name}",
             "AWS::S3::Bucket": f"arn:aws:s3:::{name}",
             "AWS::SQS::Queue": f"arn:aws:sqs:{service}:{name}",
             "AWS::Scheduler::Schedule": f"arn:aws:scheduler:{service}:schedule/default/{name}",
