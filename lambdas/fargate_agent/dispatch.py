@@ -18,7 +18,7 @@ from fargate_agent import clients, settings
 from fargate_agent.batches import MessageGroups, back_off, hide, receives
 from fargate_agent.errors import DeploymentDeleted, NoSlot, NotDueYet, PermanentError
 from fargate_agent.launcher import Launcher
-from fargate_agent.observability import NO_METRICS, Metric, Metrics, logger, observed
+from fargate_agent.observability import NO_METRICS, Metric, Metrics, about, logger, observed
 from fargate_agent.orchestrators.reads import Reads
 from fargate_agent.orchestrators.wording import tellable
 from fargate_agent.runs import FlowRun
@@ -106,13 +106,13 @@ class Deliveries:
         Waiting for a slot is no failure, however long: the run is not told.
         """
         if receives(record) >= self.max_receives // 2:  # the rest is for failures of the launch
-            logger.info("gives its place back to the poll", **_named(run))
+            logger.info("gives its place back to the poll", **about(run))
             return
         self._defer(run, record, SLOT_SECONDS, "a concurrency limit is full")
 
     def _defer(self, run: FlowRun, record: SQSRecord, seconds: int, reason: str) -> NoReturn:
         hide(self.sqs, self.queue_url, record, seconds)
-        logger.info("deferred", **_named(run), seconds=seconds, reason=reason)
+        logger.info("deferred", **about(run), seconds=seconds, reason=reason)
         raise NotDueYet(seconds)
 
     def _doubtful(self, run: FlowRun, record: SQSRecord) -> bool:
@@ -128,7 +128,7 @@ class Deliveries:
 
     def _failed(self, run: FlowRun, record: SQSRecord, error: Exception) -> None:
         if isinstance(error, DeploymentDeleted):
-            logger.info("cancelled", **_named(run), reason=str(error))
+            logger.info("cancelled", **about(run), reason=str(error))
             self._end(self.launcher.orchestrator.cancelled, run, record, str(error))
             return
         if isinstance(error, PermanentError):
@@ -138,14 +138,14 @@ class Deliveries:
             self._tell(run, record, f"Gave up after {receives(record)} tries: {error}")
         else:
             self.metrics.add(Metric.TRANSIENT_FAILURES)
-            logger.warning("will try again", **_named(run), error=tellable(str(error)))
+            logger.warning("will try again", **about(run), error=tellable(str(error)))
             self._back_off(record, at_least=getattr(error, "retry_after", 0))
         raise error
 
     def _tell(self, run: FlowRun, record: SQSRecord, message: str) -> None:
         """Crash the run with the reason; where even that fails, the message comes back."""
         self.metrics.add(Metric.PERMANENT_FAILURES)
-        logger.error("failed for good", **_named(run), error=tellable(message))
+        logger.error("failed for good", **about(run), error=tellable(message))
         self._end(self.launcher.orchestrator.crash, run, record, message)
 
     def _end(
@@ -159,10 +159,6 @@ class Deliveries:
 
     def _back_off(self, record: SQSRecord, *, at_least: float = 0) -> None:
         back_off(self.sqs, self.queue_url, record, at_least=at_least)
-
-
-def _named(run: FlowRun) -> dict[str, Any]:
-    return {"flow_run_id": run.id, "claim_id": run.claim_id}
 
 
 @cache

@@ -18,7 +18,7 @@ from fargate_agent.deregistration import with_deregistration
 from fargate_agent.earlier_tasks import EarlierTasks
 from fargate_agent.errors import NoSlot, PermanentError
 from fargate_agent.kwargs import KwargsModel
-from fargate_agent.observability import NO_METRICS, Metric, Metrics, logger
+from fargate_agent.observability import NO_METRICS, Metric, Metrics, about, logger
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.prefect1 import Prefect1
 from fargate_agent.orchestrators.prefect3 import Prefect3
@@ -100,7 +100,7 @@ class Launcher:
         """
         state = self._state(run, known) if known else None
         if state is not None and not state.awaits(run):
-            logger.info("nothing to launch", **_named(run), state=state.type)
+            logger.info("nothing to launch", **about(run), state=state.type)
             if state.type == "RUNNING" and self._names_no_task(state):
                 self._started_before(run)
             if self.earlier.are_abandoned(run, state):
@@ -124,7 +124,7 @@ class Launcher:
         self.metrics.add(Metric.LAUNCH_DELAY, delay)
         logger.info(
             "launched",
-            **_named(run),
+            **about(run),
             task_arn=task.arn,
             task_definition=revision.name,
             definition=revision.how,
@@ -166,7 +166,7 @@ class Launcher:
         """
         for detail in self.earlier.of_claim(run):
             task = Task(arn=detail["taskArn"], cluster_arn=detail["clusterArn"])
-            logger.info("launched before", **_named(run), task_arn=task.arn)
+            logger.info("launched before", **about(run), task_arn=task.arn)
             self._report(run, task, "by an earlier try." if self.send_logs else None)
             return True
         return False
@@ -206,7 +206,7 @@ class Launcher:
         if claim is not Claim.OURS:
             if claim is Claim.LOST:
                 self.metrics.add(Metric.CLAIMS_LOST)
-            logger.info("not launched", **_named(run), claim=claim.value, reason=reason)
+            logger.info("not launched", **about(run), claim=claim.value, reason=reason)
         return claim is Claim.OURS
 
     def _start(self, run: FlowRun, launch: Launch) -> tuple[Task, Revision]:
@@ -233,10 +233,6 @@ class Launcher:
         registered = revision.how == "registered"
         self.metrics.add(Metric.DEFINITIONS_REGISTERED if registered else Metric.DEFINITIONS_REUSED)
         return revision
-
-
-def _named(run: FlowRun) -> dict[str, Any]:
-    return {"flow_run_id": run.id, "claim_id": run.claim_id}
 
 
 def request_of(launch: Launch, revision: Revision) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics
@@ -20,9 +20,16 @@ from aws_lambda_powertools.metrics import EphemeralMetrics
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+    from fargate_agent.runs import FlowRun
     from fargate_agent.settings import Settings
 
 logger = Logger(service="fargate-agent")
+
+
+def about(run: FlowRun) -> dict[str, Any]:
+    """Return the fields by which a line names a run and the claim that it is launched under."""
+    return {"flow_run_id": run.id, "claim_id": run.claim_id}
+
 
 NAMESPACE = "FargateAgent"
 AGENT, CAUSE = "agent", "cause"

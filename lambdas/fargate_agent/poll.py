@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fargate_agent import clients, settings, url
 from fargate_agent.cancellation import Cancellations
 from fargate_agent.conclusion import Conclusions
-from fargate_agent.observability import NO_METRICS, Metric, Metrics, logger, observed
+from fargate_agent.observability import NO_METRICS, Metric, Metrics, about, logger, observed
 from fargate_agent.orchestrators import Orchestrator
 from fargate_agent.orchestrators.http import ApiError
 from fargate_agent.reconciliation import Reconciliation
@@ -126,8 +126,7 @@ class Poller:
             if run.claim_id not in self._enqueued:
                 self._enqueued.add(run.claim_id)
                 self.metrics.add(Metric.RUNS_ENQUEUED)
-                due = run.scheduled_time.isoformat()
-                logger.info("enqueued", flow_run_id=run.id, claim_id=run.claim_id, due=due)
+                logger.info("enqueued", **about(run), due=run.scheduled_time.isoformat())
 
     def _next_poll(self) -> datetime:
         return self.now() + timedelta(seconds=self.settings.poll_interval_seconds)

@@ -64,8 +64,8 @@ def test_no_variant_has_a_finding(variant: str) -> None:
 
 
 def test_the_check_can_fail() -> None:
-    broken = json.loads(json.dumps(default_template()))
-    alarms = (r for r in broken["Resources"].values() if r["Type"] == "AWS::CloudWatch::Alarm")
-    next(alarms)["Properties"]["ComparisonOperator"] = "Above"
-    (finding,) = findings(broken)
+    alarm = next(iter(of_type(default_template(), "AWS::CloudWatch::Alarm").values()))
+    broken = {**alarm, "Properties": {**alarm["Properties"], "ComparisonOperator": "Above"}}
+    queues = of_type(default_template(), "AWS::SQS::Queue")
+    (finding,) = findings({"Resources": {"Broken": broken, **queues}})
     assert "'Above' is not one of" in finding

@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 
 from fargate_agent import poll, url
+from fargate_agent.observability import NO_METRICS
 from tests.support.functions import CONTEXT
 
 SECRET = "q7Zf3LwS9tXyB1mKc8Rd2NvH5pJ4gT6uWa0eQiYo"
@@ -61,6 +62,7 @@ class Poller:
     def __init__(self, enabled: bool = True) -> None:
         self.polls = 0
         self.settings = mock.Mock(enabled=enabled)
+        self.metrics = NO_METRICS
 
     def poll(self) -> int:
         self.polls += 1

@@ -117,6 +117,10 @@ def test_a_whole_file_is_read_as_it_is_written():
         bucket = "etl-kwargs"
         prefix = "team/kwargs"
         allow = ["cpu", "overrides.containerOverrides.environment"]
+        [monitoring]
+        metrics = false
+        dashboard = false
+        alarms_topic = "arn:aws:sns:eu-west-1:123456789012:alarms"
     """)
 
     assert config.model_dump() == {
@@ -165,6 +169,12 @@ def test_a_whole_file_is_read_as_it_is_written():
             "allow": ["cpu", "overrides.containerOverrides.environment"],
         },
         "deployment": DEPLOYMENT_DEFAULTS,
+        "monitoring": {
+            "metrics": False,
+            "dashboard": False,
+            "alarms": True,
+            "alarms_topic": "arn:aws:sns:eu-west-1:123456789012:alarms",
+        },
     }
 
 
