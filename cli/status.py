@@ -153,8 +153,8 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _clock(time: datetime) -> str:
-    return f"{time:%H:%M:%S}"
+def _clock(time: datetime | None) -> str:
+    return f"{time:%H:%M:%S}" if time else ""
 
 
 def _name(run: Run | None) -> Text:

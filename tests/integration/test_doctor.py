@@ -295,9 +295,11 @@ def test_launch_follows_a_tiny_task_to_its_end(
 
 
 def test_a_launch_that_is_refused_tells_why(agent: DeployedWorld, doctor: Any) -> None:
-    _no_cluster(agent)
+    written = json.loads(settings.SETTINGS_FILE.read_text())
+    settings.SETTINGS_FILE.write_text(json.dumps({**written, "ecs_kwargs": {"memmory": 1}}))
+    agent.world.cold_start()
 
     status, lines = doctor("--launch")
 
     assert (status, lines["launch"]["level"]) == (1, "failure")
-    assert "luster" in lines["launch"]["found"]
+    assert "Did you mean 'memory'?" in lines["launch"]["found"]

@@ -74,6 +74,7 @@ class DeployedWorld(DeployedAgent):
         self.world, self.lambdas = world, Lambdas(world)
         self.status = "UPDATE_COMPLETE"
         self.resolve: Callable[[Any], Any] = world.deployed.resolve
+        self._make_secrets()
         self._make_roles()
         self._make_logs()
         self._make_route()
@@ -109,6 +110,11 @@ class DeployedWorld(DeployedAgent):
     def role(self, output: str) -> str:
         """Return the name of a role that the stack has an output of."""
         return self.outputs[output].rpartition("/")[2]
+
+    def _make_secrets(self) -> None:
+        for id in of_type(self.world.deployed.template, "AWS::SecretsManager::Secret"):
+            made = aws.moto("secretsmanager").create_secret(Name=id, SecretString="first")
+            self.world.deployed.physical[id] = made["ARN"]
 
     def _make_roles(self) -> None:
         iam, template = aws.moto("iam"), self.world.deployed.template
