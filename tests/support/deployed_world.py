@@ -21,6 +21,7 @@ from tests.support import aws
 from tests.support.functions import CONTEXT
 from tests.support.stack_template import ACCOUNT, REGION, of_type
 from tests.support.world import World
+from tests.support.world1 import World1
 
 FUNCTIONS = ("poll", "dispatch", "watch")
 
@@ -28,7 +29,7 @@ FUNCTIONS = ("poll", "dispatch", "watch")
 class Lambdas:
     """Lambda, so far as the command line asks it: descriptions, mappings, and invocations."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World | World1) -> None:
         self._world = world
         self.described = {name: _described(world, name) for name in FUNCTIONS}
         self.mappings = {
@@ -69,7 +70,7 @@ class Lambdas:
 class DeployedWorld(DeployedAgent):
     """The agent of a world, with all of AWS around it that ``doctor`` looks at."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World | World1) -> None:
         super().__init__("fargate-agent")
         self.world, self.lambdas = world, Lambdas(world)
         self.status = "UPDATE_COMPLETE"
@@ -191,7 +192,7 @@ class DeployedWorld(DeployedAgent):
         )
 
 
-def _described(world: World, name: str) -> dict[str, Any]:
+def _described(world: World | World1, name: str) -> dict[str, Any]:
     id, resource = world.deployed.function(name)
     role = resource["Properties"]["Role"]
     group = resource["Properties"]["LoggingConfig"]["LogGroup"]

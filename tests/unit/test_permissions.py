@@ -51,6 +51,7 @@ def when(service: str, operator: str = "StringEquals") -> dict[str, Any]:
     return {**ALLOW, "Condition": {operator: {PASSED_TO: service}}}
 
 
+WITHOUT_MFA = {"Bool": {"aws:MultiFactorAuthPresent": "false"}}
 OTHER = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
 
 
@@ -66,6 +67,8 @@ OTHER = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
         ([{"Effect": "Allow", "NotAction": "s3:*", "NotResource": "arn:aws:s3:::*"}], True),
         ([{"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}], False),
         ([ALLOW, {**ALLOW, "Effect": "Deny"}], False),
+        ([ALLOW, {**ALLOW, "Effect": "Deny", "Condition": WITHOUT_MFA}], True),
+        ([{**ALLOW, "Condition": WITHOUT_MFA}], True),
         ([when("ecs-tasks.amazonaws.com")], True),
         ([when("ec2.amazonaws.com")], False),
         ([when("ec2.amazonaws.com", "StringNotEquals")], True),
