@@ -111,7 +111,7 @@ class Watcher:
             tasks=[_task(detail, runs) for detail in details],
             launches=[_launch(line, runs) for line in launched],
             troubles=[_trouble(line, runs) for line in failed],
-            counts=Counter(line.message for line in failed),
+            counts=dict(Counter(line.message for line in failed)),
             unknown=unknown,
         )
 

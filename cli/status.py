@@ -149,7 +149,7 @@ def _failures(activity: Activity, since: str) -> RenderableType:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=Text(title), title_justify="left")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "flow run")
     return table
 
 

@@ -160,6 +160,16 @@ def test_a_run_that_was_launched_meanwhile_is_not_launched_again(
     assert (agent.world.unacknowledged(), buried(agent)) == (0, 0)
 
 
+def test_the_letter_of_a_deleted_run_is_dropped(agent: DeployedWorld, cli: Cli) -> None:
+    run_id = agent.world.schedule(agent.world.deployment())
+    dead_letter(agent, run_id)
+    agent.world.prefect.send("DELETE", f"/flow_runs/{run_id}")
+
+    (redriven,) = cli("redrive", run_id)
+
+    assert (redriven["because"], redriven["outcome"]) == ("its run is deleted", "deleted")
+
+
 def test_a_run_whose_task_lives_is_not_scheduled_again(
     agent: DeployedWorld, call: Callable[..., Result]
 ) -> None:
