@@ -109,6 +109,19 @@ def test_status_shows_the_rest_where_prefect_does_not_tell(
     assert found["queues"]["runs"]["visible"] == 0
 
 
+def test_watching_ends_at_ctrl_c(
+    agent: DeployedWorld, call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.status.time.sleep", interrupt)
+
+    done = call("status", "--watch")
+
+    assert (done.exit_code, "Queue of runs: 0 waiting" in done.stdout) == (0, True)
+
+
 def test_poke_polls_once_and_tells_what_it_found(agent: DeployedWorld, cli: Cli) -> None:
     agent.world.schedule(agent.world.deployment())
 
