@@ -35,7 +35,7 @@ class RunningTask:
 
     task_arn: str
     status: str
-    since: datetime
+    since: datetime | None
     cpu: str
     memory: str
     flow_run_id: str
@@ -111,7 +111,7 @@ class Watcher:
             tasks=[_task(detail, runs) for detail in details],
             launches=[_launch(line, runs) for line in launched],
             troubles=[_trouble(line, runs) for line in failed],
-            counts=Counter(line.message for line in failed),
+            counts=dict(Counter(line.message for line in failed)),
             unknown=unknown,
         )
 
@@ -173,11 +173,11 @@ class Watcher:
 
 
 def _task(detail: Mapping[str, Any], runs: Mapping[str, Run]) -> RunningTask:
-    id = str(flow_run_id(detail))
+    id, since = str(flow_run_id(detail)), detail.get("startedAt") or detail.get("createdAt")
     return RunningTask(
         task_arn=detail["taskArn"],
         status=detail["lastStatus"],
-        since=(detail.get("startedAt") or detail["createdAt"]).astimezone(UTC),
+        since=since.astimezone(UTC) if since else None,
         cpu=detail.get("cpu", ""),
         memory=detail.get("memory", ""),
         flow_run_id=id,

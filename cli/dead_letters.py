@@ -21,6 +21,9 @@ from fargate_agent.runs import FlowRun
 HIDDEN_SECONDS = 300
 """For so long letters are hidden from others who look; then, or before, they show again."""
 
+LOOKED_FOR_SECONDS = 1
+"""A call that does not wait asks only some of SQS's servers."""
+
 
 class Remedy(Enum):
     """What is done with a letter that is chosen."""
@@ -73,7 +76,7 @@ def received(sqs: Any, url: str, *, events: bool = False) -> Iterator[list[Lette
                 MaxNumberOfMessages=10,
                 MessageSystemAttributeNames=["SentTimestamp"],
                 VisibilityTimeout=HIDDEN_SECONDS,
-                WaitTimeSeconds=1,  # or only some of the servers are asked
+                WaitTimeSeconds=LOOKED_FOR_SECONDS,
             )
             found = [_letter(url, message, events=events) for message in answer.get("Messages", [])]
             if not found:

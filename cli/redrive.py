@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,8 +22,10 @@ from cli.output import AsJson, console, show
 from cli.prefect import Run
 from fargate_agent import clients
 from fargate_agent.orchestrators.states import RunState
-from fargate_agent.poll import Poller
+from fargate_agent.poll import NotAllSent, Poller
 from fargate_agent.running_tasks import RunningTasks
+
+RUNS_AT_ONCE = 100
 
 MESSAGE = "Given up before, and scheduled again by hand ('fargate-agent redrive')."
 
@@ -111,10 +113,34 @@ class Redriver:
             *held.enter_context(received(self._sqs, events.dead_letters_url, events=True)),
         ]
         ids = {letter.run.id for letter in letters if letter.run}
-        states = self.agent.orchestrator.run_states(ids) if ids else {}
+        states = self._states(ids)
         known = prefect.runs(self._settings, clients.api(self._settings), ids)
+        return [self._case(letter, states, known) for letter in letters]
+
+    def _states(self, ids: Iterable[str]) -> dict[str, RunState]:
+        """Read how runs stand; those that are deleted, and no others, are missing.
+
+        Raises
+        ------
+        CommandError
+            A run was left out of the answer, and is not deleted.
+        """
+        wanted = sorted(ids)
+        found: dict[str, RunState] = {}
+        for start in range(0, len(wanted), RUNS_AT_ONCE):
+            found |= self.agent.orchestrator.run_states(wanted[start : start + RUNS_AT_ONCE])
+        for id in wanted:
+            if id not in found and not self.agent.orchestrator.is_deleted(id):
+                raise CommandError(f"Prefect does not tell how the run {id} stands: try again.")
+        return found
+
+    def _case(
+        self, letter: Letter, states: Mapping[str, RunState], runs: Mapping[str, Run]
+    ) -> Case:
+        id = letter.flow_run_id or ""
         gave_up = "FAILED" if self._settings.prefect_version == 1 else "CRASHED"
-        return [_case(letter, states, known, gave_up) for letter in letters]
+        remedy, why = judge(letter, states.get(id), gave_up)
+        return Case(letter, states.get(id), runs.get(id), remedy, why)
 
     @cached_property
     def _settings(self) -> Any:
@@ -131,8 +157,10 @@ class Redriver:
     def mend(self, case: Case, *, delete: bool) -> str:
         """Do what the case asks for; delete its letter only once that is accepted."""
         try:
+            letter = case.letter  # whose run may have moved on while somebody made up his mind
+            case = self._case(letter, self._states([letter.run.id] if letter.run else []), {})
             outcome = self._mended(case)
-        except EXPECTED as error:
+        except (*EXPECTED, NotAllSent) as error:
             return f"failed, and the letter stays: {told(error)}"
         if case.remedy is Remedy.LEAVE and not (delete and case.letter.is_poison):
             return "left"
@@ -181,21 +209,13 @@ class Redriver:
         return "scheduled again"
 
 
-def _case(
-    letter: Letter, states: Mapping[str, RunState], runs: Mapping[str, Run], gave_up: str
-) -> Case:
-    id = letter.flow_run_id or ""
-    remedy, why = judge(letter, states.get(id), gave_up)
-    return Case(letter, states.get(id), runs.get(id), remedy, why)
-
-
 def drawn(rows: list[dict[str, Any]]) -> Table | Text:
     """Draw the letters."""
     if not rows:
         return Text("There are no dead letters.")
     table = Table(title=f"{len(rows)} dead letters", title_justify="left")
     for column in ("sent", "run", "flow run", "state, and why", "what is done"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "flow run")
     for row in rows:
         name = " of ".join(filter(None, [row["run"], row["flow"]])) or row["kind"]
         state = ": ".join(filter(None, [row["state"], row["error"]]))

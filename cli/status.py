@@ -149,12 +149,12 @@ def _failures(activity: Activity, since: str) -> RenderableType:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=Text(title), title_justify="left")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "flow run")
     return table
 
 
-def _clock(time: datetime) -> str:
-    return f"{time:%H:%M:%S}"
+def _clock(time: datetime | None) -> str:
+    return f"{time:%H:%M:%S}" if time else ""
 
 
 def _name(run: Run | None) -> Text:

@@ -20,7 +20,7 @@ from cli.doctor.subject import Subject
 from cli.errors import EXPECTED, CommandError, told
 from cli.output import AsJson, console, show
 from fargate_agent.settings import Settings
-from infra.config import ConfigError, load
+from infra.config import AgentConfig, ConfigError, load
 
 CHECKS: dict[str, Check] = {
     "stack": stack.status,
@@ -66,9 +66,14 @@ def doctor(
 ) -> None:
     """Check everything that a run needs; exit with 1 where something is wrong."""
     agent: DeployedAgent = context.obj
-    findings = diagnose(agent, agent.toml, _context(options or []), drift=drift)
-    if launch and not _stack_is_missing(findings):
-        findings.append(launch_one(agent, patience, say=_quiet if as_json else console.print))
+    findings: list[Finding] = []
+    file, given = agent.toml, _context(options or [])
+    subject = _subject(findings, agent, file, given, drift=drift)
+    if subject:
+        findings += examine(subject, CHECKS)
+        if launch:
+            say = _quiet if as_json else console.print
+            findings.append(launch_one(agent, patience, say=say))
     show([asdict(finding) for finding in findings], drawn(findings), as_json=as_json)
     if failed(findings):
         raise typer.Exit(1)
@@ -93,42 +98,38 @@ def _context(options: list[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def diagnose(
-    agent: DeployedAgent, file: Path, context: Mapping[str, Any], *, drift: bool = False
-) -> list[Finding]:
-    """Make every check that can be made."""
-    findings, config = [], None
+def _subject(
+    findings: list[Finding],
+    agent: DeployedAgent,
+    file: Path,
+    context: Mapping[str, Any],
+    *,
+    drift: bool,
+) -> Subject | None:
+    """Find what is to be examined; None where there is nothing, which a line tells then."""
     try:
         findings.append(identity.credentials(agent))
     except (BotoCoreError, ClientError) as error:
         remedy = "Log in, or name another --profile."
-        return [failure("AWS credentials", told(error), remedy)]
+        findings.append(failure("AWS credentials", told(error), remedy))
+        return None
     try:
-        config = load(file, context)
+        return Subject(agent, agent.settings(), _config(findings, file, context), drift=drift)
+    except ClientError as error:
+        findings.append(not_answered("stack", error))
+    except EXPECTED as error:
+        findings.append(failure("stack", told(error), "Deploy it, or name another stack."))
+    except KeyError:
+        state = agent.description["StackStatus"]
+        found = f"{agent.stack} is {state}, and lacks the outputs of one that was deployed in full"
+        remedy = "Read its events in CloudFormation's console, mend the cause, and deploy again."
+        findings.append(failure("stack", found, remedy))
+    return None
+
+
+def _config(findings: list[Finding], file: Path, context: Mapping[str, Any]) -> AgentConfig | None:
+    try:
+        return load(file, context)
     except ConfigError as error:
         findings.append(warning("settings' file", str(error), "Correct it, or name it: --agent."))
-    try:
-        settings = agent.settings()
-    except ClientError as error:
-        return [*findings, not_answered("stack", error)]
-    except EXPECTED as error:
-        return [*findings, failure("stack", told(error), "Deploy it, or name another stack.")]
-    except KeyError as error:
-        return [*findings, *_half_deployed(agent, error)]
-    subject = Subject(agent, settings, config, drift=drift)
-    return [*findings, *examine(subject, CHECKS)]
-
-
-def _half_deployed(agent: DeployedAgent, missing: KeyError) -> list[Finding]:
-    state = agent.description["StackStatus"]
-    return [
-        failure(
-            "stack",
-            f"{agent.stack} is {state} and has no output {missing}",
-            "Read its events in CloudFormation's console, mend the cause, and deploy again.",
-        )
-    ]
-
-
-def _stack_is_missing(findings: list[Finding]) -> bool:
-    return findings[-1].check in ("stack", "AWS credentials")
+        return None

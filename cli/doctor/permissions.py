@@ -87,7 +87,7 @@ def _matches(
     return (
         _named(statement, "Action", action.lower(), str.lower)
         and _named(statement, "Resource", resource, str)
-        and _meets(statement.get("Condition", {}), context)
+        and _meets(statement.get("Condition", {}), context, statement["Effect"] == "Allow")
     )
 
 
@@ -97,14 +97,22 @@ def _named(statement: Mapping[str, Any], key: str, value: str, normal: Any) -> b
     return any(_like(normal(p), value) for p in as_list(statement.get(key, [])))
 
 
-def _meets(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
-    """Check the conditions on what is known of the request; others are taken to be met."""
+def _meets(
+    conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str], others: bool
+) -> bool:
+    """Check the conditions on what is known of the request; ``others`` are taken for met, or not.
+
+    So each statement is read in the role's favour: what is called wrong is wrong for certain.
+    """
     for operator, keys in conditions.items():
         for key, values in keys.items():
-            if key in context and operator.startswith("String"):
-                matches = any(_like(str(value), context[key]) for value in as_list(values))
-                if matches == operator.startswith("StringNot"):
+            if key not in context or not operator.startswith("String"):
+                if not others:
                     return False
+                continue
+            matches = any(_like(str(value), context[key]) for value in as_list(values))
+            if matches == operator.startswith("StringNot"):
+                return False
     return True
 
 

@@ -7,33 +7,22 @@ Secrets Manager to the functions, and by ECS into the containers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from fargate_agent.runs import parse_time
-from local.loop import Loop, Row, deployed_loop
+from local.loop import Loop, Row
 
 pytestmark = pytest.mark.xdist_group("loop")  # one worker shares what is slow to start
 
-AUTH_STRING = "admin:canary-password"
 PATIENCE_SECONDS = 180
 KWARGS = {
     "cpu": 2048,
     "memory": 8192,
     "containerDefinitions": [{"environment": [{"name": "GREETING", "value": "from S3"}]}],
 }
-
-
-@pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
-    with deployed_loop(
-        tmp_path_factory.mktemp("loop"),
-        auth_string=AUTH_STRING,
-        server_settings={"PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true"},
-    ) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

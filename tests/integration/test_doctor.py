@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 from cli.doctor import functions, launch, prefect3
 from fargate_agent import settings
@@ -207,6 +208,31 @@ def test_what_is_broken_is_named(
     assert found["remedy"]
 
 
+def test_a_stack_that_was_never_deployed_in_full_is_all_there_is_to_tell(
+    doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeployedWorld, "description", {"StackStatus": "ROLLBACK_COMPLETE"})
+
+    status, lines = doctor("--launch")
+
+    assert (status, [*lines]) == (1, ["AWS credentials", "stack"])
+    assert "ROLLBACK_COMPLETE" in lines["stack"]["found"]
+
+
+def test_without_credentials_nothing_is_looked_at(
+    doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise NoCredentialsError
+
+    monkeypatch.setattr(DeployedWorld, "client", refuse)
+
+    status, lines = doctor("--launch")
+
+    assert (status, [*lines]) == (1, ["AWS credentials"])
+    assert "There are no AWS credentials" in lines["AWS credentials"]["found"]
+
+
 def test_a_pool_of_another_type_is_refused_in_the_agents_own_words(
     agent: DeployedWorld, doctor: Any
 ) -> None:
@@ -295,9 +321,11 @@ def test_launch_follows_a_tiny_task_to_its_end(
 
 
 def test_a_launch_that_is_refused_tells_why(agent: DeployedWorld, doctor: Any) -> None:
-    _no_cluster(agent)
+    written = json.loads(settings.SETTINGS_FILE.read_text())
+    settings.SETTINGS_FILE.write_text(json.dumps({**written, "ecs_kwargs": {"memmory": 1}}))
+    agent.world.cold_start()
 
     status, lines = doctor("--launch")
 
     assert (status, lines["launch"]["level"]) == (1, "failure")
-    assert "luster" in lines["launch"]["found"]
+    assert "Did you mean 'memory'?" in lines["launch"]["found"]

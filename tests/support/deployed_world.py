@@ -21,6 +21,7 @@ from tests.support import aws
 from tests.support.functions import CONTEXT
 from tests.support.stack_template import ACCOUNT, REGION, of_type
 from tests.support.world import World
+from tests.support.world1 import World1
 
 FUNCTIONS = ("poll", "dispatch", "watch")
 
@@ -28,7 +29,7 @@ FUNCTIONS = ("poll", "dispatch", "watch")
 class Lambdas:
     """Lambda, so far as the command line asks it: descriptions, mappings, and invocations."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World | World1) -> None:
         self._world = world
         self.described = {name: _described(world, name) for name in FUNCTIONS}
         self.mappings = {
@@ -69,11 +70,12 @@ class Lambdas:
 class DeployedWorld(DeployedAgent):
     """The agent of a world, with all of AWS around it that ``doctor`` looks at."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World | World1) -> None:
         super().__init__("fargate-agent")
         self.world, self.lambdas = world, Lambdas(world)
         self.status = "UPDATE_COMPLETE"
         self.resolve: Callable[[Any], Any] = world.deployed.resolve
+        self._make_secrets()
         self._make_roles()
         self._make_logs()
         self._make_route()
@@ -109,6 +111,11 @@ class DeployedWorld(DeployedAgent):
     def role(self, output: str) -> str:
         """Return the name of a role that the stack has an output of."""
         return self.outputs[output].rpartition("/")[2]
+
+    def _make_secrets(self) -> None:
+        for id in of_type(self.world.deployed.template, "AWS::SecretsManager::Secret"):
+            made = aws.moto("secretsmanager").create_secret(Name=id, SecretString="first")
+            self.world.deployed.physical[id] = made["ARN"]
 
     def _make_roles(self) -> None:
         iam, template = aws.moto("iam"), self.world.deployed.template
@@ -185,7 +192,7 @@ class DeployedWorld(DeployedAgent):
         )
 
 
-def _described(world: World, name: str) -> dict[str, Any]:
+def _described(world: World | World1, name: str) -> dict[str, Any]:
     id, resource = world.deployed.function(name)
     role = resource["Properties"]["Role"]
     group = resource["Properties"]["LoggingConfig"]["LogGroup"]

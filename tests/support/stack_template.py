@@ -79,7 +79,7 @@ class Deployed:
         self, template: Mapping[str, Any], physical: Mapping[str, str] | None = None
     ) -> None:
         self.template = template
-        self._physical = physical or {}
+        self.physical = {**(physical or {})}
 
     def resolve(self, value: Any) -> Any:
         """Replace the intrinsic functions in a value."""
@@ -156,8 +156,8 @@ class Deployed:
         return str(self.template["Resources"][id]["Type"])
 
     def _name(self, id: str) -> str:
-        if id in self._physical:
-            return self._physical[id]
+        if id in self.physical:
+            return self.physical[id]
         if self._type(id) == "AWS::S3::Bucket":
             return id.lower()
         fifo = self.template["Resources"][id].get("Properties", {}).get("FifoQueue")

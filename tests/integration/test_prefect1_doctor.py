@@ -1,0 +1,40 @@
+"""``doctor`` on an agent of Prefect 1."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support import aws
+from tests.support.deployed_world import DeployedWorld, run
+from tests.support.world1 import World1
+
+
+def prefects_lines(monkeypatch: pytest.MonkeyPatch, world: World1) -> dict[str, dict[str, Any]]:
+    done = run(monkeypatch, DeployedWorld(world), "doctor", "--json")
+    return {line["check"]: line for line in json.loads(done.stdout)}
+
+
+def test_an_open_source_server_wants_no_key_and_tells_no_poll(
+    make_world1: Callable[..., World1], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = prefects_lines(monkeypatch, make_world1(agent={"labels": ["etl"]}))
+
+    assert lines["Prefect"]["level"] == lines["Prefect's key"]["level"] == "ok"
+    assert lines["agent's labels"]["found"] == "etl"
+    assert lines["last poll"]["level"] == "not known"
+
+
+def test_a_key_that_cloud_refuses_is_named(
+    make_cloud_world: Callable[..., World1], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_cloud_world()
+    aws.moto("secretsmanager").put_secret_value(SecretId="prefect-api-key", SecretString="old")
+
+    lines = prefects_lines(monkeypatch, world)
+
+    assert lines["Prefect's key"]["level"] == "failure"
+    assert "Prefect refused the agent's credentials" in lines["Prefect's key"]["found"]
