@@ -259,6 +259,21 @@ def test_poll_and_watch_may_not_launch(loop: Loop, ended_by_others: dict[str, st
         assert_refused(probe(loop.cloud, module).call("ecs", "run_task", **launch), "ecs:RunTask")
 
 
+def test_a_permissions_boundary_limits_a_role(loop: Loop, as_dispatch: Probe) -> None:
+    iam, role = loop.cloud.client("iam"), role_of(loop.cloud, "dispatch")
+    only_s3 = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": only_s3})
+    boundary = iam.create_policy(PolicyName="only-s3", PolicyDocument=document)["Policy"]["Arn"]
+    definition = {"taskDefinition": loop.tasks()[0]["taskDefinitionArn"]}
+    assert as_dispatch.call("ecs", "describe_task_definition", **definition) == ALLOWED
+
+    iam.put_role_permissions_boundary(RoleName=role, PermissionsBoundary=boundary)
+    limited = as_dispatch.call("ecs", "describe_task_definition", **definition)
+    iam.delete_role_permissions_boundary(RoleName=role)
+
+    assert_refused(limited, "ecs:DescribeTaskDefinition")
+
+
 def assert_refused(answer: str, action: str) -> None:
     assert answer.startswith("AccessDeniedException: ")
     assert f"not authorized to perform: {action} on resource:" in answer
