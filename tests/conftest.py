@@ -50,7 +50,7 @@ BACKGROUND_SERVICES = (
     *("CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "EVENT_PERSISTER", "FOREMAN", "LATE_RUNS"),
     *("PAUSE_EXPIRATIONS", "REPOSSESSOR", "SCHEDULER", "TASK_RUN_RECORDER", "TRIGGERS"),
 )
-"""They come back every few seconds to each run that a test left, which took half of the CPU."""
+"""They come back every few seconds to each run that a test left: two fifths of its CPU time."""
 
 
 @pytest.fixture(scope="session")
