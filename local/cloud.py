@@ -22,6 +22,25 @@ PROJECT = Path(__file__).parents[1]
 EMULATOR_PYTHON = PROJECT / ".venv-emulator" / "bin" / "python"
 CDK = PROJECT / "node_modules" / ".bin" / "cdk"
 ACCOUNT, REGION = "000000000000", "us-east-1"
+JUDGEMENTS = "iam.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Whether IAM let a principal do something; ``resource`` is the first one asked of.
+
+    ``principal`` is a session of a role, or a service such as ``events.amazonaws.com``.
+    """
+
+    principal: str
+    action: str
+    resource: str
+    allowed: bool
+
+    @property
+    def role(self) -> str:
+        """The name of the role."""
+        return self.principal.split("/")[1] if "/" in self.principal else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +115,15 @@ class Cloud:
             raise processes.ProcessFailed(f"{function}:\n{text}")
         return json.loads(text or "null")
 
+    def judgements(self) -> list[Judgement]:
+        """Return how IAM judged every kind of request so far, each once for a role.
+
+        The deployer's own, made with the clients of this class, are not judged.
+        """
+        log = self.folder / JUDGEMENTS
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [Judgement(**json.loads(line)) for line in lines]
+
     def tasks(self, cluster: str) -> list[dict[str, Any]]:
         """Describe every task of a cluster, stopped ones too."""
         ecs = self.client("ecs")
@@ -142,6 +170,7 @@ def cloud(folder: Path, *, commands: Path | None = PREFECT_BIN) -> Iterator[Clou
             "GATEWAY_PORT": str(port),
             "BIND_HOST": "127.0.0.1",
             "IOT_MTLS_ENABLED": "0",
+            "LOCAL_IAM_JUDGEMENTS": str(folder / JUDGEMENTS),
             **({"LOCAL_FARGATE_PATH": str(commands)} if commands else {}),
         },
         log=folder / "aws.log",

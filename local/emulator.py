@@ -1,4 +1,4 @@
-"""Starts ministack with the one shim it needs: an ECS whose Fargate runs tasks.
+"""Starts ministack with the two shims it needs: an ECS whose Fargate runs tasks, and IAM in force.
 
 Run by the interpreter of ministack's own virtual environment: ``python local/emulator.py``.
 
@@ -13,6 +13,8 @@ What ministack 1.5.33 lacks without Docker, and what is done about it here:
 - CloudFormation refuses alarms on an expression of metrics, and saved queries of logs: the former
   watch the first of their metrics, the latter are named and forgotten. No function's metrics exist
   here for either.
+- Everybody may do everything: ``enforced_iam.py`` says who may do what, and ``task_roles.py`` gives
+  tasks their roles.
 
 It reaches into private names of that version, which are checked at start.
 """
@@ -43,6 +45,7 @@ from ministack.core.responses import (
 from ministack.services import ecs, eventbridge
 from ministack.services.cloudformation import provisioners
 
+from local import enforced_iam, iam_judge, task_roles
 from local.client_tokens import ClientTokens, Conflict
 from local.fargate import SLOTS, Container, LocalTask
 
@@ -149,15 +152,18 @@ def _containers(task: dict[str, Any]) -> list[Container]:
         d for d in ecs._task_defs.values() if d["taskDefinitionArn"] == task["taskDefinitionArn"]
     )
     overrides = {c["name"]: c for c in task["overrides"].get("containerOverrides", [])}
+    roles = {**definition, **{k: v for k, v in task["overrides"].items() if v}}
+    given = _from_ecs(task, roles.get("taskRoleArn"))
     made = []
     for defined in definition["containerDefinitions"]:
+        task_roles.check_execution(roles.get("executionRoleArn"), task["taskArn"], defined)
         override = overrides.get(defined["name"], {})
         made.append(
             Container(
                 name=defined["name"],
                 command=override.get("command") or defined.get("command") or [],
                 environment={
-                    **_from_ecs(task),
+                    **given,
                     **_pairs(defined.get("environment", [])),
                     **ecs._resolve_container_secrets(defined),
                     **_pairs(override.get("environment", [])),
@@ -173,16 +179,15 @@ def _pairs(environment: list[dict[str, str]]) -> dict[str, str]:
     return {entry["name"]: entry["value"] for entry in environment}
 
 
-def _from_ecs(task: dict[str, Any]) -> dict[str, str]:
-    """Return what ECS itself puts into a container, and where to find this AWS."""
+def _from_ecs(task: dict[str, Any], role: str | None) -> dict[str, str]:
+    """Return what ECS itself puts into a container, where to find this AWS, and its role's keys."""
     region = get_region()
     return {
         "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        **task_roles.keys(role, task["taskArn"]),
     }
 
 
@@ -255,7 +260,11 @@ def _check() -> None:
     found = version("ministack")
     if found != MINISTACK:
         sys.exit(f"local/emulator.py is written for ministack {MINISTACK}, not {found}")
-    for module, names in _PRIVATE.items():
+    for module, names in [
+        *_PRIVATE.items(),
+        *enforced_iam.PRIVATE.items(),
+        *iam_judge.PRIVATE.items(),
+    ]:
         for name in names:
             if not hasattr(module, name):
                 sys.exit(f"ministack {found} has no {module.__name__}.{name}")
@@ -279,6 +288,7 @@ def main() -> None:
         "update": lambda physical_id, *_: (physical_id, {}),
         "delete": lambda *_: None,
     }
+    enforced_iam.enforce()
     atexit.register(_end)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app.main()

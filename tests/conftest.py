@@ -46,13 +46,21 @@ def _no_aws_of_this_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
 
 
+BACKGROUND_SERVICES = (
+    *("CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "EVENT_PERSISTER", "FOREMAN", "LATE_RUNS"),
+    *("PAUSE_EXPIRATIONS", "REPOSSESSOR", "SCHEDULER", "TASK_RUN_RECORDER", "TRIGGERS"),
+)
+"""They come back every few seconds to each run that a test left: two fifths of its CPU time."""
+
+
 @pytest.fixture(scope="session")
 def prefect_url(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[str]:
-    """The API of a real Prefect server, started once."""
+    """The API of a real Prefect server, started once; the deployed loop's has its services too."""
     bin = request.config.getoption("--prefect-bin")
-    with prefect_server(tmp_path_factory.mktemp("prefect"), bin=bin) as url:
+    off = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in BACKGROUND_SERVICES}
+    with prefect_server(tmp_path_factory.mktemp("prefect"), bin=bin, settings=off) as url:
         yield url
 
 

@@ -1,19 +1,23 @@
 """The deployed loop: a real Prefect, the stock CDK command line, the stack's own schedule.
 
 The server wants an auth string and CSRF tokens, so that the secret's way is tested too: from
-Secrets Manager to the functions, and by ECS into the containers.
+Secrets Manager to the functions, and by ECS into the containers. IAM is in force all the while.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from fargate_agent.runs import parse_time
 from local.loop import Loop, Row
+from tests.support.probe import ALLOWED, Probe, probe, role_of
 
 pytestmark = pytest.mark.xdist_group("loop")  # one worker shares what is slow to start
 
@@ -180,3 +184,118 @@ def test_every_change_of_a_task_is_an_event_of_prefects(loop: Loop, runs: dict[s
         seen = {event["event"].rpartition(".")[2] for event in found}
         time.sleep(0.5)
     assert seen >= wanted
+
+
+# -- IAM, which was in force until here
+
+
+def test_everybody_had_the_rights_of_its_own_role_and_was_refused_nothing(
+    loop: Loop, ended_by_others: dict[str, str]
+) -> None:
+    made = loop.cloud.judgements()
+    used: dict[str, set[str]] = {}
+    for judgement in made:
+        used.setdefault(judgement.role or judgement.principal, set()).add(judgement.action)
+    functions = {name: used[role_of(loop.cloud, name)] for name in ("poll", "dispatch", "watch")}
+
+    assert [judgement for judgement in made if not judgement.allowed] == []
+    assert {"sqs:SendMessage", "ecs:ListTasks", "ecs:StopTask"} <= functions["poll"]
+    assert {"sqs:ReceiveMessage", "s3:GetObject"} <= functions["dispatch"]
+    assert {"ecs:RunTask", "iam:PassRole", "ecs:TagResource"} <= functions["dispatch"]
+    assert {"sqs:ReceiveMessage", "ecs:DescribeTasks"} <= functions["watch"]
+    for actions in functions.values():
+        assert {"logs:PutLogEvents", "secretsmanager:GetSecretValue"} <= actions
+    assert used["events.amazonaws.com"] == {"sqs:SendMessage"}
+    assert {"lambda:InvokeFunction"} in used.values()  # the schedule
+    execution = {"logs:CreateLogStream", "logs:PutLogEvents", "secretsmanager:GetSecretValue"}
+    assert execution in used.values()
+
+
+@pytest.fixture(scope="module")
+def as_dispatch(loop: Loop, ended_by_others: dict[str, str]) -> Probe:
+    return probe(loop.cloud, "dispatch")
+
+
+def test_dispatch_may_read_below_its_prefix_only(loop: Loop, as_dispatch: Probe) -> None:
+    bucket = loop.outputs["KwargsBucket"]
+    s3 = loop.cloud.client("s3")
+    for key in ("kwargs/x.json", "elsewhere/x.json"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
+
+    assert as_dispatch.call("s3", "get_object", Bucket=bucket, Key="kwargs/x.json") == ALLOWED
+    answer = as_dispatch.call("s3", "get_object", Bucket=bucket, Key="elsewhere/x.json")
+    assert answer.startswith("AccessDenied: ")
+    listing = as_dispatch.call("s3", "list_objects_v2", Bucket=bucket, Prefix="elsewhere/")
+    assert listing.startswith("AccessDenied: ")
+
+
+def test_dispatch_may_launch_in_its_cluster_and_with_its_roles_only(
+    loop: Loop, as_dispatch: Probe
+) -> None:
+    launch = {"taskDefinition": loop.tasks()[0]["taskDefinitionArn"]}
+    admin = "arn:aws:iam::000000000000:role/admin"
+
+    elsewhere = as_dispatch.call("ecs", "run_task", **launch, cluster="elsewhere")
+    assert_refused(elsewhere, "ecs:RunTask")
+    as_admin = {"cluster": loop.outputs["Cluster"], "overrides": {"taskRoleArn": admin}}
+    assert_refused(as_dispatch.call("ecs", "run_task", **launch, **as_admin), "iam:PassRole")
+
+
+def test_poll_and_watch_may_not_launch(loop: Loop, ended_by_others: dict[str, str]) -> None:
+    task = loop.tasks()[0]
+    launch = {"taskDefinition": task["taskDefinitionArn"], "cluster": task["clusterArn"]}
+    for module in ("poll", "watch"):
+        assert_refused(probe(loop.cloud, module).call("ecs", "run_task", **launch), "ecs:RunTask")
+
+
+def test_a_permissions_boundary_limits_a_role(loop: Loop, as_dispatch: Probe) -> None:
+    iam, role = loop.cloud.client("iam"), role_of(loop.cloud, "dispatch")
+    only_s3 = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": only_s3})
+    boundary = iam.create_policy(PolicyName="only-s3", PolicyDocument=document)["Policy"]["Arn"]
+    definition = {"taskDefinition": loop.tasks()[0]["taskDefinitionArn"]}
+    assert as_dispatch.call("ecs", "describe_task_definition", **definition) == ALLOWED
+
+    iam.put_role_permissions_boundary(RoleName=role, PermissionsBoundary=boundary)
+    limited = as_dispatch.call("ecs", "describe_task_definition", **definition)
+    iam.delete_role_permissions_boundary(RoleName=role)
+
+    assert_refused(limited, "ecs:DescribeTaskDefinition")
+
+
+def assert_refused(answer: str, action: str) -> None:
+    assert answer.startswith("AccessDeniedException: ")
+    assert f"not authorized to perform: {action} on resource:" in answer
+
+
+@contextmanager
+def without(loop: Loop, role: str, action: str) -> Iterator[None]:
+    """Take a right from a role inside the block."""
+    iam = loop.cloud.client("iam")
+    (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    named = {"RoleName": role, "PolicyName": policy}
+    document = iam.get_role_policy(**named)["PolicyDocument"]
+    left = [s for s in document["Statement"] if action not in _actions(s)]
+    assert len(left) == len(document["Statement"]) - 1
+    iam.put_role_policy(**named, PolicyDocument=json.dumps({**document, "Statement": left}))
+    yield
+    iam.put_role_policy(**named, PolicyDocument=json.dumps(document))
+
+
+def _actions(statement: Mapping[str, Any]) -> list[str]:
+    action = statement["Action"]
+    return [action] if isinstance(action, str) else list(action)
+
+
+def test_a_right_that_is_taken_away_is_missed_and_the_run_is_told(
+    loop: Loop, ended_by_others: dict[str, str]
+) -> None:
+    deployment = loop.deploy_flows("hello")["hello"]
+    with without(loop, role_of(loop.cloud, "dispatch"), "ecs:RunTask"):
+        run = loop.schedule(deployment, datetime.now(UTC))
+        loop.cloud.invoke(loop.outputs["PollFunction"], {})
+        _wait_until(loop, run, lambda row: row.ended)
+
+    state = loop.api.get(f"/flow_runs/{run}")["state"]
+    assert state["type"] == "CRASHED"
+    assert "ecs:RunTask" in state["message"]

@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from local.iam_requests import Request, consuming, logging
 from tests.support import aws
 from tests.support.functions import FUNCTIONS, Functions
-from tests.support.iam import Judge, Request, consuming, logging, requests
+from tests.support.iam import Judge, requests
 from tests.support.stack_template import OTHER_ROLE, SECRET, of_type
 from tests.support.world import World
 

@@ -23,7 +23,8 @@ def exercised(make_cloud_world: Callable[..., World1]) -> World1:
     name = world.environment["poll"]["URL_SECRET"]
     boto3.client("secretsmanager").create_secret(Name=name, SecretString="knock")
     plain, privileged = world.flow("plain"), world.flow("privileged")
-    world.put_kwargs(privileged, {"taskRoleArn": OTHER_ROLE})
+    tags = [{"key": "team", "value": "blue"}]  # without them RunTask asks for no right to tag
+    world.put_kwargs(privileged, {"taskRoleArn": OTHER_ROLE, "tags": tags})
     task = world.launch(plain)
     world.launch(privileged)
     world.put_kwargs(plain, {"memory": "4096"})

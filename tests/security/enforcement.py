@@ -10,8 +10,9 @@ from unittest import mock
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
+from local.iam_requests import Request
 from tests.support.functions import FUNCTIONS, Functions
-from tests.support.iam import Judge, Request, requests
+from tests.support.iam import Judge, requests
 from tests.support.recorder import Call
 
 
