@@ -136,7 +136,7 @@ def errors(subject: Subject) -> Iterator[Finding]:
 def invocations(subject: Subject) -> Iterator[Finding]:
     """Tell how many polls were made lately, and how many failed."""
     check = "polls by Lambda's count"
-    made, failed = (_sum(subject, metric) for metric in ("Invocations", "Errors"))
+    made, failed = polls(subject)
     if made is None:
         yield unknown(check, "CloudWatch has no figures of poll in this quarter of an hour")
     elif failed:
@@ -147,6 +147,12 @@ def invocations(subject: Subject) -> Iterator[Finding]:
         )
     else:
         yield ok(check, f"{made:.0f} in {_minutes()} minutes, none failed")
+
+
+def polls(subject: Subject) -> tuple[float | None, float | None]:
+    """Return how often ``poll`` ran lately and how often it failed; None is not known."""
+    made, failed = (_sum(subject, metric) for metric in ("Invocations", "Errors"))
+    return made, failed
 
 
 def _sum(subject: Subject, metric: str) -> float | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from cli import prefect
+from cli.doctor import functions
 from cli.doctor.findings import Finding, failure, ok, warning
 from cli.doctor.subject import Subject
 from fargate_agent.errors import PermanentError
@@ -37,11 +41,17 @@ def checks(subject: Subject) -> Iterator[Finding]:
 
 
 def _not_reached(subject: Subject, error: ApiError) -> Finding:
+    made, failed = None, None
+    with suppress(ClientError):
+        made, failed = functions.polls(subject)
+    told = f"{subject.settings.api_url} does not answer from here: {error}"
+    if made and not failed:
+        told += f". The agent reaches it: {made:.0f} polls went well lately"
     return warning(
         "Prefect",
-        f"{subject.settings.api_url} does not answer from here: {error}",
+        told,
         "Check prefect.api_url, and that the server runs. If it can be reached from a VPC only, "
-        "the lines 'log of poll' and 'polls by Lambda's count' tell whether the agent reaches it.",
+        "run doctor inside it; 'log of poll' tells whether the agent reaches it.",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -209,9 +209,11 @@ def test_what_is_broken_is_named(
 
 
 def test_a_stack_that_was_never_deployed_in_full_is_all_there_is_to_tell(
-    doctor: Any, monkeypatch: pytest.MonkeyPatch
+    agent: DeployedWorld, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DeployedWorld, "description", {"StackStatus": "ROLLBACK_COMPLETE"})
+    for held in ("outputs", "_functions"):
+        agent.__dict__.pop(held)
 
     status, lines = doctor("--launch")
 
@@ -231,6 +233,30 @@ def test_without_credentials_nothing_is_looked_at(
 
     assert (status, [*lines]) == (1, ["AWS credentials"])
     assert "There are no AWS credentials" in lines["AWS credentials"]["found"]
+
+
+def test_a_server_out_of_reach_is_a_warning_for_the_agent_may_reach_it(
+    agent: DeployedWorld, doctor: Any
+) -> None:
+    written = json.loads(settings.SETTINGS_FILE.read_text())
+    out_of_reach = {**written, "api_url": "http://127.0.0.1:1/api"}
+    settings.SETTINGS_FILE.write_text(json.dumps(out_of_reach))
+    name = agent.outputs["PollFunction"]
+    dimensions = [{"Name": "FunctionName", "Value": name}]
+    counted, at = {"Invocations": 9, "Errors": 0}, datetime.now(UTC) - timedelta(minutes=1)
+    aws.moto("cloudwatch").put_metric_data(
+        Namespace="AWS/Lambda",
+        MetricData=[
+            {"MetricName": metric, "Dimensions": dimensions, "Value": value, "Timestamp": at}
+            for metric, value in counted.items()
+        ],
+    )
+
+    status, lines = doctor()
+
+    assert (status, lines["Prefect"]["level"]) == (0, "warning")
+    assert "The agent reaches it: 9 polls went well" in lines["Prefect"]["found"]
+    assert "9 in 15 minutes, none failed" in lines["polls by Lambda's count"]["found"]
 
 
 def test_a_pool_of_another_type_is_refused_in_the_agents_own_words(

@@ -1,4 +1,4 @@
-"""``doctor`` on an agent of Prefect 1."""
+"""``doctor`` and ``redrive`` on an agent of Prefect 1."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cli import dead_letters
 from tests.support import aws
 from tests.support.deployed_world import DeployedWorld, run
 from tests.support.world1 import World1
@@ -38,3 +39,28 @@ def test_a_key_that_cloud_refuses_is_named(
 
     assert lines["Prefect's key"]["level"] == "failure"
     assert "Prefect refused the agent's credentials" in lines["Prefect's key"]["found"]
+
+
+def test_a_run_that_was_given_up_is_scheduled_again_and_launched(
+    world1: World1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "LOOKED_FOR_SECONDS", 0)
+    run_id, (record,) = world1.enqueued(world1.flow())
+    agent, sqs = DeployedWorld(world1), aws.moto("sqs")
+    sqs.delete_message(QueueUrl=world1.runs_queue, ReceiptHandle=record["receiptHandle"])
+    sqs.send_message(
+        QueueUrl=agent.outputs["DeadLetters"],
+        MessageBody=record["body"],
+        MessageGroupId=run_id,
+        MessageDeduplicationId=run_id,
+    )
+    world1.server.set_state(run_id, "Failed")
+
+    done = run(monkeypatch, agent, "redrive", run_id)
+
+    assert "scheduled again" in done.stdout
+    assert world1.states(run_id)[-1] == "Scheduled"
+    world1.poll()
+    assert world1.deliver() == []
+    assert world1.task_of(run_id)
+    assert "no dead letters" in run(monkeypatch, agent, "redrive").stdout
