@@ -5,7 +5,7 @@ PYTHON ?= python3
 UV := .venv/bin/uv
 RUN := PYTHONPATH=.:lambdas JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=20
 
-.PHONY: help setup demo demo-prefect1 run test faults check-legacy check-ecs-worker check-prefect2 lint bench bench-calls bench-kills bench-back-pressure clean
+.PHONY: help setup demo demo-prefect1 run cli test faults check-legacy check-ecs-worker check-prefect2 lint bench bench-calls bench-kills bench-back-pressure clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -20,6 +20,9 @@ demo-prefect1: setup ## The same with Prefect 1: twelve runs, played by a stand-
 
 run: setup ## Run the agent of AGENT=agent.toml on this machine; POLLS=3 ends it after three polls
 	$(RUN) .venv/bin/python -m local run --agent $(or $(AGENT),agent.toml) $(if $(POLLS),--max-polls $(POLLS))
+
+cli: setup ## Run the agent's command line: make cli DO="plan load-orders"
+	@$(RUN) .venv/bin/python fargate-agent $(DO)
 
 test: setup lint ## Lint, format and type checks, and all tests
 	$(RUN) ROUNDS=$(or $(ROUNDS),0.4) .venv/bin/pytest -n 2 --dist loadgroup -q

@@ -61,3 +61,14 @@ def test_status_knows_the_queues_and_the_last_poll(loop: Loop) -> None:
     assert (status, found["unknown"]) == (0, [])
     assert found["last_poll"]
     assert found["queues"]["runs"]["dead_letters"] == 0
+
+
+def test_plan_says_what_was_launched_and_where_it_came_from(loop: Loop) -> None:
+    status, (made,) = call(loop, "plan", "needs-more")
+
+    bucket = loop.outputs["KwargsBucket"]
+    sources = {value["path"]: (value["value"], value["source"]) for value in made["definition"]}
+    size, source = sources["memory"]
+    assert (status, made["action"], made["why"]) == (0, "reuse", ["nothing differs"])
+    assert size == "8192"
+    assert source.startswith(f"s3://{bucket}/kwargs/needs-more/")
