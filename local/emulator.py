@@ -9,6 +9,7 @@ What ministack 1.5.33 lacks without Docker, and what is done about it here:
 - ``clientToken`` is ignored: AWS's rule is in ``client_tokens.py``.
 - An unknown cluster is created: it is refused, as by ECS.
 - No ECS events: every change of a task's state is put on the default event bus.
+- A described task definition has empty texts for what was left out, which ECS leaves out too.
 - Times lose their fractions of a second: they keep them.
 - CloudFormation refuses alarms on an expression of metrics, and saved queries of logs: the former
   watch the first of their metrics, the latter are named and forgotten. No function's metrics exist
@@ -67,7 +68,19 @@ running: dict[str, LocalTask] = {}
 """Task ARN to its processes."""
 
 _ecs_run_task, _ecs_stop_task = ecs._run_task, ecs._stop_task
+_ecs_register = ecs._ACTION_MAP["RegisterTaskDefinition"]
 _alarm_record = provisioners._cw_metric_alarm_record
+
+
+def register_task_definition(data: dict[str, Any]) -> Any:
+    """RegisterTaskDefinition: keep what was given, and no empty texts beside it."""
+    response = _ecs_register(data)
+    if response[0] == 200:
+        made = json.loads(response[2])["taskDefinition"]
+        kept = ecs._task_defs[f"{made['family']}:{made['revision']}"]
+        for field in [name for name, value in kept.items() if value == ""]:
+            del kept[field]
+    return response
 
 
 def run_task(data: dict[str, Any]) -> Any:
@@ -280,6 +293,7 @@ def main() -> None:
     _check()
     ecs._get_docker = lambda: None
     ecs._ts_to_epoch = _epoch
+    ecs._ACTION_MAP["RegisterTaskDefinition"] = register_task_definition
     ecs._ACTION_MAP["RunTask"] = run_task
     ecs._ACTION_MAP["StopTask"] = stop_task
     provisioners._cw_metric_alarm_record = alarm_record
