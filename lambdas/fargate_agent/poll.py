@@ -43,6 +43,10 @@ BATCH_SIZE = 10
 
 SEND_ATTEMPTS = 3
 
+REPEAT_SECONDS = 240
+"""The queue drops repeats for 5 minutes: what was sent so lately is not sent again. Most runs are
+found by several polls until they are due."""
+
 BACKLOG_SECONDS = 40
 """A backlog is followed for this long at most, well within the function's time-out."""
 
@@ -65,8 +69,8 @@ class Poller:
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     sleep: Callable[[float], None] = time.sleep
     metrics: Metrics = NO_METRICS
-    _enqueued: set[str] = field(default_factory=set)
-    """The claims that the poll before found: most of them are found again until they are due."""
+    _sent: dict[str, datetime] = field(default_factory=dict)
+    """When each claim was sent that a poll found lately."""
 
     def send_ticks(self) -> None:
         """Send the polls between this scheduled one and the next, as delayed messages."""
@@ -94,39 +98,49 @@ class Poller:
         patience = timedelta(seconds=min(interval, BACKLOG_SECONDS))
         seen: set[str] = set()
         found, progress = 0, started
-        while not self._sweep(horizon, seen) and self.now() - started < patience:
+        until = started + patience
+        while not self._sweep(horizon, seen, until) and self.now() < until:
             if len(seen) > found:
                 found, progress = len(seen), self.now()
             elif self.now() - progress >= patience / 2:
                 break  # what is in the way waits for longer, as for a slot of a concurrency limit
             self.sleep(1)
-        self._enqueued.intersection_update(seen)
+        for claim in [claim for claim in self._sent if claim not in seen]:
+            del self._sent[claim]
         if seen:  # an idle agent writes nothing, for every line is paid for
             logger.info("polled", found=len(seen), horizon=horizon.isoformat())
         return len(seen)
 
-    def _sweep(self, horizon: datetime, seen: set[str]) -> bool:
-        """Enqueue what is due and not yet ``seen``; tell whether that was all there is."""
+    def _sweep(self, horizon: datetime, seen: set[str], until: datetime) -> bool:
+        """Enqueue what is due and not yet ``seen``; tell whether that was all there is.
+
+        Of thousands of runs those that are due first are enqueued ``until`` then, which keeps ECS
+        busy; the next poll goes on with them.
+        """
         after: datetime | None = None
         while True:
             page = self.prefect.due_runs(horizon, after=after)
-            due = [r for r in self._within_limits(page.runs) if r.claim_id not in seen]
-            self._enqueue(due)
-            self._tell_once(due)
+            self._enqueue_once(r for r in self._within_limits(page.runs) if r.claim_id not in seen)
             seen |= {run.claim_id for run in page.runs}
             if not page.full:
                 return True
             if page.resume_after is None:  # the next show once some of these are claimed
                 return all(run.scheduled_time > self._next_poll() for run in page.runs)
+            if self.now() >= until:
+                return False
             after = page.resume_after
 
-    def _tell_once(self, runs: Iterable[FlowRun]) -> None:
-        """Tell of the runs that the poll before did not enqueue: the queue drops its repeats."""
-        for run in runs:
-            if run.claim_id not in self._enqueued:
-                self._enqueued.add(run.claim_id)
+    def _enqueue_once(self, runs: Iterable[FlowRun]) -> None:
+        """Send those runs that were not sent lately, and tell of those that never were."""
+        now = self.now()
+        lately = now - timedelta(seconds=REPEAT_SECONDS)
+        unsent = [r for r in runs if self._sent.get(r.claim_id, lately) <= lately]
+        self._enqueue(unsent)
+        for run in unsent:
+            if run.claim_id not in self._sent:
                 self.metrics.add(Metric.RUNS_ENQUEUED)
                 logger.info("enqueued", **about(run), due=run.scheduled_time.isoformat())
+            self._sent[run.claim_id] = now
 
     def _next_poll(self) -> datetime:
         return self.now() + timedelta(seconds=self.settings.poll_interval_seconds)

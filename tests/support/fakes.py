@@ -73,7 +73,6 @@ class FakePrefect:
     reads_every_run: bool = False
     runs_outlive_containers: bool = False
     knows_events: bool = True
-    knows_events: bool = True
     limited: frozenset[str] = frozenset()
     """Queues with a concurrency limit."""
     horizons: list[datetime] = field(default_factory=list)

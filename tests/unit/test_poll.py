@@ -1,15 +1,22 @@
 import json
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fargate_agent.errors import PermanentError
+from fargate_agent.orchestrators import Page
 from fargate_agent.orchestrators.http import ApiError
 from fargate_agent.orchestrators.prefect3 import PAGE_SIZE
-from fargate_agent.poll import UPKEEP_UNTIL_SECONDS, NotAllSent, Poller, handler
+from fargate_agent.poll import (
+    REPEAT_SECONDS,
+    UPKEEP_UNTIL_SECONDS,
+    NotAllSent,
+    Poller,
+    handler,
+)
 from fargate_agent.runs import FlowRun
 from infra.fargate_agent import TIMEOUTS
 from tests.support.fakes import Clock, FakePrefect, FakeSqs
@@ -153,6 +160,53 @@ def test_more_runs_at_one_instant_than_an_answer_holds_are_seen_once_the_first_a
     assert sqs.all_sent == [run.claim_id for run in [*first, *rest]]
     assert prefect.afters == [None, NOON, None]
     assert clock.slept == [1]
+
+
+class SlowPrefect(FakePrefect):
+    """A server that takes two seconds for an answer."""
+
+    clock: Clock
+
+    def due_runs(self, before: datetime, *, after: datetime | None = None) -> Page:
+        self.clock.time += timedelta(seconds=2)
+        return super().due_runs(before, after=after)
+
+
+def test_of_a_backlog_of_thousands_what_is_due_first_is_enqueued_within_the_polls_time():
+    every = runs_in_turn(20 * (PAGE_SIZE - 1) + 1)
+    pages = [every[start : start + PAGE_SIZE] for start in range(0, len(every) - 1, PAGE_SIZE - 1)]
+    prefect = SlowPrefect(pages=pages)
+    agent, _, sqs, clock = poller(prefect)
+    prefect.clock = clock
+
+    agent.poll()
+
+    assert (clock.time - NOON).total_seconds() == 10
+    assert sqs.all_sent == [run.claim_id for run in every[: 5 * (PAGE_SIZE - 1) + 1]]
+
+
+def test_what_was_sent_lately_is_not_sent_again():
+    page = runs(3)
+    agent, prefect, sqs, clock = poller(FakePrefect())
+    for seconds in (0, 10, REPEAT_SECONDS - 11, 1, 10):
+        clock.time += timedelta(seconds=seconds)
+        prefect.pages = [page]
+        agent.poll()
+
+    assert sqs.all_sent == [run.claim_id for run in page] * 2
+    assert (clock.time - NOON).total_seconds() == REPEAT_SECONDS + 10
+
+
+def test_what_was_not_sent_is_sent_by_the_next_poll():
+    page = runs(1)
+    refused = {page[0].claim_id: True}
+    agent, prefect, sqs, _ = poller(FakePrefect(pages=[page]), FakeSqs(refusals=[refused]))
+    with pytest.raises(NotAllSent):
+        agent.poll()
+    prefect.pages = [page]
+    agent.poll()
+
+    assert sqs.sent_ids == [[page[0].claim_id]] * 2
 
 
 def test_an_answer_ordered_by_priority_is_not_gone_on_from():

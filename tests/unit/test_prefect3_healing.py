@@ -100,6 +100,16 @@ def test_a_pass_ends_somewhere():
     assert len(server.requests) == MOST_PAGES
 
 
+def test_the_next_pass_goes_on_where_one_ended_and_then_begins_again():
+    full = says([row(id=f"run-{number}") for number in range(PAGE_SIZE)])
+    with prefect(full, full, says([row()]), says([])) as (agent, server):
+        next(iter(agent.active_runs(["RUNNING"])))  # there was no time for more
+        for _ in range(2):
+            list(agent.active_runs(["RUNNING"]))
+
+    assert [asked["offset"] for asked in bodies(server)] == [0, PAGE_SIZE, 2 * PAGE_SIZE, 0]
+
+
 # -- history ---------------------------------------------------------------------------------------
 
 

@@ -34,7 +34,7 @@ PAGE_SIZE = 200
 """The most flow runs the API returns at once."""
 
 MOST_PAGES = 25
-"""So many pages of runs are looked through in one pass; more are left to those to come."""
+"""So many pages of runs are looked through in one pass; the next goes on where it ended."""
 
 API_VERSION = "0.8.4"
 """Sent as ``X-PREFECT-API-VERSION``; servers since 2.0 accept it."""
@@ -84,6 +84,7 @@ class Prefect3:
         self._version: tuple[str | None] | None = None
         self._calls = SharedCalls()
         self._takes_events = True
+        self._next_page: dict[tuple[str, ...], int] = {}
         self._launched: list[str] = []
         self._lines: list[dict[str, Any]] = []
         self.references = References(api)
@@ -237,17 +238,21 @@ class Prefect3:
     def active_runs(self, types: Iterable[str]) -> Iterator[dict[str, RunState]]:
         """Return the pool's runs whose states are of these types, by pages; see Orchestrator."""
         queues = {"work_pool_queues": {"name": {"any_": self._queues}}} if self._queues else {}
+        asked_types = tuple(types)
         asked = {
-            "flow_runs": {"state": {"type": {"any_": list(types)}}},
+            "flow_runs": {"state": {"type": {"any_": list(asked_types)}}},
             "work_pools": {"name": {"any_": [self._pool_name]}},
             **queues,
             "sort": "ID_DESC",
             "limit": PAGE_SIZE,
         }
-        for page in range(MOST_PAGES):
+        first = self._next_page.get(asked_types, 0)
+        for page in range(first, first + MOST_PAGES):
             found = self._api.post("/flow_runs/filter", {**asked, "offset": page * PAGE_SIZE})
+            was_last = len(found) < PAGE_SIZE
+            self._next_page[asked_types] = 0 if was_last else page + 1
             yield {run["id"]: self._run_state(run) for run in found}
-            if len(found) < PAGE_SIZE:
+            if was_last:
                 return
 
     def history(self, flow_run_id: str) -> History:
