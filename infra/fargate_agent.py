@@ -33,7 +33,13 @@ from infra.permissions import (
 )
 from infra.regions import has_function_urls, has_json_logs, has_mapping_tags, region_of
 from infra.storage import Storage
-from infra.task_rights import JOBS_LOG_GROUP, TaskRights, roles_of
+from infra.task_rights import (
+    EVENT_DETAIL_TYPE,
+    EVENT_SOURCE,
+    JOBS_LOG_GROUP,
+    TaskRights,
+    roles_of,
+)
 
 ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
 RUNTIME = lambda_.Runtime.PYTHON_3_14
@@ -477,6 +483,12 @@ class FargateAgent(Construct):
                 "Resource": stack.format_arn(
                     service="events", resource="event-bus", resource_name="default"
                 ),
+                "Condition": {
+                    "StringEquals": {
+                        "events:source": EVENT_SOURCE,
+                        "events:detail-type": EVENT_DETAIL_TYPE,
+                    }
+                },
             },
         )
 
