@@ -354,10 +354,12 @@ class Monitoring(Construct):
 
     def _queries(self) -> None:
         agent = self._watched.config.agent.name
-        for number, (name, query) in enumerate(QUERIES.items(), start=1):
+        for name, query in QUERIES.items():
+            # Not numbered: CloudWatch refuses a name that is there already, as it would be in an
+            # update that moves each name to the next resource.
             logs.CfnQueryDefinition(
                 self,
-                f"Query{number}",
+                f"Query {name}",
                 name=f"{agent}/{name}",
                 query_string=query,
                 log_group_names=[

@@ -240,5 +240,8 @@ def test_queries_read_the_logs_of_the_functions_and_are_named_by_the_agent() -> 
     assert {query["Name"]: query["QueryString"] for query in queries} == {
         f"night/{name}": query for name, query in QUERIES.items()
     }
+    for id, resource in of_type(made, "AWS::Logs::QueryDefinition").items():
+        name = resource["Properties"]["Name"].removeprefix("night/")
+        assert re.sub(r"\W", "", name) in id  # an update that moved names would find them taken
     for query in queries:
         assert sorted(map(str, query["LogGroupNames"])) == sorted(map(str, groups))
