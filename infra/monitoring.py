@@ -25,6 +25,9 @@ FIVE_MINUTES = Duration.minutes(5)
 SILENCE_SECONDS = 300
 """Without a successful poll for so long something is wrong; with a longer interval, two polls."""
 
+FIGURES_LATE_SECONDS = 120
+"""CloudWatch shows what a function did about so much later: one poll that failed is no silence."""
+
 OLDEST_SECONDS = 3600
 """A message older than this and the poll interval is late by no rule of the queue: a run may be
 enqueued an interval ahead, wait 50 minutes for a slot of a concurrency limit, and a burst of 50,000
@@ -187,7 +190,7 @@ class Monitoring(Construct):
 
     def _no_poll_alarm(self, interval: int) -> None:
         """Alarm where no poll ended well; a schedule that is long dead shows as missing data."""
-        seconds = max(SILENCE_SECONDS, 2 * interval)
+        seconds = max(SILENCE_SECONDS, 2 * interval + FIGURES_LATE_SECONDS)
         self._alarm(
             "NoPoll",
             self._good_polls(Duration.minutes(1)),
