@@ -283,6 +283,20 @@ class AgentConfig(_Section):
             raise ValueError("launch_type: may be empty with Prefect 1 only: name one")
         return ecs
 
+    @field_validator("deployment")
+    @classmethod
+    def _alarms_ring_in_their_region(
+        cls, deployment: DeploymentSection, info: ValidationInfo
+    ) -> DeploymentSection:
+        monitoring = info.data.get("monitoring")
+        topic = monitoring.alarms_topic if monitoring else None
+        if topic and deployment.region and topic.split(":")[3] != deployment.region:
+            raise ValueError(
+                f"region: is {deployment.region!r}, and monitoring.alarms_topic is in "
+                f"{topic.split(':')[3]!r}: CloudWatch takes only topics of the alarm's own region"
+            )
+        return deployment
+
 
 def _version(info: ValidationInfo) -> int | None:
     prefect = info.data.get("prefect")

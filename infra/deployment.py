@@ -25,6 +25,13 @@ def _tags(tags: dict[str, str]) -> dict[str, str]:
     """Check what `AWS takes for a tag <https://docs.aws.amazon.com/tag-editor/>`_."""
     if len(tags) > MAX_TAGS:
         raise ValueError(f"must be {MAX_TAGS} at most")
+    seen: dict[str, str] = {}
+    for key in tags:
+        if seen.setdefault(key.lower(), key) != key:
+            raise ValueError(
+                f"{seen[key.lower()]!r} and {key!r} are one name to IAM, which does not tell "
+                "capitals from small letters: remove one of them"
+            )
     for key, value in tags.items():
         if key.lower().startswith("aws:"):
             raise ValueError(f"{key!r} begins with aws:, which is AWS's own: choose another name")
@@ -97,6 +104,12 @@ class DeploymentSection(BaseModel):
             raise ValueError(
                 f"kms_key: must be a key of the region {self.region!r}, where what it encrypts is; "
                 f"it is {self.kms_key!r}"
+            )
+        boundary = self.permissions_boundary
+        if self.account and boundary and boundary.split(":")[4] not in ("aws", self.account):
+            raise ValueError(
+                f"permissions_boundary: must be a policy of the account {self.account!r}, whose "
+                f"roles it limits, or one of AWS; it is {boundary!r}"
             )
         return self
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jsii
-from aws_cdk import CfnElement, Duration, Names, Stack, Tags
+from aws_cdk import Duration, Stack, Tags
 from aws_cdk import aws_ecs as ecs
-from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
@@ -17,26 +15,19 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as scheduler_targets
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
-from aws_cdk.interfaces.aws_events import IRuleRef
 from constructs import Construct
 
 from infra.bundling import bundle
 from infra.compute import Compute, Network
 from infra.config import AgentConfig, ConfigError, runtime_settings, split_kwargs
+from infra.functions import Functions, logical_id, network_of_functions, role_of
 from infra.monitoring import Monitoring, Watched
-from infra.permissions import (
-    FunctionRole,
-    acknowledge,
-    allow,
-    allow_interfaces_to_lambda,
-    allow_reading_kwargs,
-)
-from infra.regions import has_function_urls, has_json_logs, has_mapping_tags, region_of
+from infra.permissions import acknowledge, allow, allow_reading_kwargs
+from infra.regions import has_function_urls, has_mapping_tags, region_of
 from infra.storage import Storage
+from infra.task_events import let_events_in, send_task_events
 from infra.task_rights import JOBS_LOG_GROUP, TaskRights, roles_of
 
-ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
-RUNTIME = lambda_.Runtime.PYTHON_3_14
 MEMORY_MB = 256
 TIMEOUTS = {
     "poll": Duration.seconds(55),
@@ -163,7 +154,9 @@ class FargateAgent(Construct):
             readable_keys=props.config.deployment.readable_kms_keys,
             tags=props.config.deployment.tags,
         )
-        self._interfaces = self._function_network(props)
+        network = network_of_functions(
+            props.config.deployment, self.compute, in_that_of_tasks=props.functions_in_network
+        )
         self.dead_letters = self._storage.queue(self, "DeadLetters", fifo=True)
         self.runs_queue = self._storage.queue(
             self,
@@ -176,7 +169,15 @@ class FargateAgent(Construct):
         )
         self.ticks_queue = self._ticks_queue()
         self.kwargs_bucket = self._kwargs_bucket(props.kwargs_bucket)
-        self._code = bundle(runtime_settings(props.config))
+        self._functions = Functions(
+            scope=self,
+            rules=props.config.deployment,
+            storage=self._storage,
+            code=bundle(runtime_settings(props.config)),
+            secrets=self._secrets,
+            network=network,
+            region=self._region,
+        )
         self.poll = self._poll()
         self.dispatch = self._dispatch()
         self.watch, self.task_events = self._watch()
@@ -206,33 +207,6 @@ class FargateAgent(Construct):
                 self, "Boundary", rules.permissions_boundary
             )
             iam.PermissionsBoundary.of(self).apply(boundary)
-
-    def _function_network(
-        self, props: FargateAgentProps
-    ) -> lambda_.CfnFunction.VpcConfigProperty | None:
-        """Return what connects the functions to a VPC; None where they are in none.
-
-        Raises
-        ------
-        ConfigError
-            The app says that they should be in the tasks' network, which has public subnets.
-        """
-        rules = props.config.deployment
-        if rules.subnets:
-            return lambda_.CfnFunction.VpcConfigProperty(
-                subnet_ids=rules.subnets, security_group_ids=rules.security_groups
-            )
-        if not props.functions_in_network:
-            return None
-        connection = self.compute.connection
-        if connection is None or connection["assignPublicIp"] == "ENABLED":
-            raise ConfigError(
-                "functions_in_network: wants a network of private subnets with a way out, for a "
-                "function has no public address: name it in FargateAgentProps.network"
-            )
-        return lambda_.CfnFunction.VpcConfigProperty(
-            subnet_ids=connection["subnets"], security_group_ids=connection["securityGroups"]
-        )
 
     def _kwargs_bucket(self, handed_over: s3.IBucket | None) -> s3.IBucket | None:
         settings = self._config.external_kwargs
@@ -266,20 +240,20 @@ class FargateAgent(Construct):
         poll = self._function("poll", environment)
         self.url = self._url(poll)
         senders = [q.queue_arn for q in (self.runs_queue, self.ticks_queue) if q]
-        allow(_role(poll), ["sqs:SendMessage"], senders)
-        self._storage.allow_sending(_role(poll))
-        self._allow_being_elsewhere(_role(poll))
+        allow(role_of(poll), ["sqs:SendMessage"], senders)
+        self._storage.allow_sending(role_of(poll))
+        self._allow_being_elsewhere(role_of(poll))
         if self._in_this_account():
-            self._rights().allow_healing(_role(poll))
+            self._rights().allow_healing(role_of(poll))
         if self.ticks_queue:
-            self._consume(poll, self.ticks_queue, batch_size=1)
+            self._functions.consume(poll, self.ticks_queue, batch_size=1)
         minutes = max(_SCHEDULE_MINUTES, self._config.agent.poll_interval_seconds // 60)
         invoker = iam.Role(
             self, "ScheduleRole", assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com")
         )
         acknowledge(
             invoker,
-            f"IAM5[Resource::<{self._logical_id(poll)}.Arn>:*]",
+            f"IAM5[Resource::<{logical_id(poll)}.Arn>:*]",
             "CDK's target allows every version of the one function.",
         )
         self.schedule = scheduler.Schedule(
@@ -321,7 +295,7 @@ class FargateAgent(Construct):
     def _url(self, poll: lambda_.Function) -> lambda_.FunctionUrl | None:
         if self.url_secret is None:
             return None
-        allow(_role(poll), ["secretsmanager:GetSecretValue"], [self.url_secret.secret_arn])
+        allow(role_of(poll), ["secretsmanager:GetSecretValue"], [self.url_secret.secret_arn])
         # A webhook cannot sign requests as AWS does; the function itself asks for the secret.
         return poll.add_function_url(auth_type=lambda_.FunctionUrlAuthType.NONE)
 
@@ -335,9 +309,9 @@ class FargateAgent(Construct):
         if self.kwargs_bucket:
             environment["KWARGS_BUCKET"] = self.kwargs_bucket.bucket_name
         dispatch = self._function("dispatch", environment)
-        role = _role(dispatch)
+        role = role_of(dispatch)
         allow(role, ["sqs:ChangeMessageVisibility"], [self.runs_queue.queue_arn])
-        self._consume(
+        self._functions.consume(
             dispatch, self.runs_queue, batch_size=10, max_concurrency=DISPATCH_CONCURRENCY
         )
         self._allow_being_elsewhere(role)
@@ -404,34 +378,18 @@ class FargateAgent(Construct):
                 queue=self.task_event_dead_letters, max_receive_count=MAX_RECEIVES
             ),
         )
-        rule = events.Rule(
-            self,
-            "TaskChanged",
-            description="Tells the agent of the ECS tasks of its clusters, but those of services",
-            event_pattern=self._rights().event_pattern(),
-            targets=[_Queue(task_events)],
-        )
-        # Not by CDK's own target and grant, which let any rule of any account send to an encrypted
-        # queue, and a key's policy wait for the rule that waits for the key.
-        task_events.add_to_resource_policy(
-            iam.PolicyStatement(
-                principals=[iam.ServicePrincipal("events.amazonaws.com")],
-                actions=["sqs:SendMessage"],
-                resources=[task_events.queue_arn],
-                conditions={"ArnEquals": {"aws:SourceArn": rule.rule_arn}},
-            )
-        )
-        self._hear_of_another_account()
+        send_task_events(self, "TaskChanged", task_events, self._rights().event_pattern())
+        let_events_in(self, "TaskAccount", self._config.aws.role_arn)
         environment = {
             "TASK_EVENTS_QUEUE_URL": task_events.queue_url,
             **self._where_tasks_run(),
         }
         watch = self._function("watch", environment)
-        allow(_role(watch), ["sqs:ChangeMessageVisibility"], [task_events.queue_arn])
-        self._allow_being_elsewhere(_role(watch))
+        allow(role_of(watch), ["sqs:ChangeMessageVisibility"], [task_events.queue_arn])
+        self._allow_being_elsewhere(role_of(watch))
         if self._in_this_account():
-            self._rights().allow_concluding(_role(watch))
-        self._consume(
+            self._rights().allow_concluding(role_of(watch))
+        self._functions.consume(
             watch,
             task_events,
             batch_size=10,
@@ -439,6 +397,10 @@ class FargateAgent(Construct):
             window=WATCH_WINDOW,
         )
         return watch, task_events
+
+    def _function(self, name: str, environment: Mapping[str, str]) -> lambda_.Function:
+        timeout = TIMEOUTS[name]
+        return self._functions.make(name, environment, memory_mb=MEMORY_MB, timeout=timeout)
 
     def _monitoring(self) -> Monitoring:
         queues = {
@@ -457,104 +419,3 @@ class FargateAgent(Construct):
             },
         )
         return Monitoring(self, "Monitoring", watched)
-
-    def _hear_of_another_account(self) -> None:
-        """Let the account whose role runs the tasks send their events here."""
-        role = self._config.aws.role_arn
-        stack = Stack.of(self)
-        account = role.split(":")[4] if role else stack.account
-        if account == stack.account:
-            return
-        events.CfnEventBusPolicy(
-            self,
-            "TaskAccount",
-            event_bus_name="default",
-            statement_id=Names.unique_resource_name(self, max_length=64),
-            statement={
-                "Effect": "Allow",
-                "Principal": {"AWS": f"arn:{stack.partition}:iam::{account}:root"},
-                "Action": "events:PutEvents",
-                "Resource": stack.format_arn(
-                    service="events", resource="event-bus", resource_name="default"
-                ),
-            },
-        )
-
-    def _function(self, name: str, environment: Mapping[str, str]) -> lambda_.Function:
-        log_group = self._storage.log_group(self, f"{name.capitalize()}Logs")
-        role = FunctionRole(self, f"{name.capitalize()}Role", log_group_arn=log_group.log_group_arn)
-        json_logs = has_json_logs(self._region)
-        function = lambda_.Function(
-            self,
-            name.capitalize(),
-            runtime=RUNTIME,
-            architecture=ARCHITECTURES[self._config.deployment.architecture],
-            code=self._code,
-            handler=f"fargate_agent.{name}.handler",
-            memory_size=MEMORY_MB,
-            timeout=TIMEOUTS[name],
-            role=role,
-            log_group=log_group,
-            logging_format=lambda_.LoggingFormat.JSON if json_logs else None,
-            # A poll every ten seconds would pay more for START, END and REPORT than for itself.
-            system_log_level_v2=lambda_.SystemLogLevel.WARN if json_logs else None,
-            environment=dict(environment),
-            environment_encryption=self._storage.key,
-            retry_attempts=0,
-        )
-        if self._secrets:
-            allow(role, ["secretsmanager:GetSecretValue"], self._secrets)
-        self._storage.allow_reading(role)
-        if self._config.deployment.readable_kms_keys:
-            allow(role, ["kms:Decrypt"], self._config.deployment.readable_kms_keys)
-        if self._interfaces:
-            resource = function.node.default_child
-            assert isinstance(resource, lambda_.CfnFunction)
-            resource.vpc_config = self._interfaces
-            allow_interfaces_to_lambda(role, function)
-        return function
-
-    def _logical_id(self, function: lambda_.Function) -> str:
-        element = function.node.default_child
-        assert isinstance(element, CfnElement)
-        return str(Stack.of(self).resolve(element.logical_id))
-
-    def _consume(
-        self,
-        function: lambda_.Function,
-        source: sqs.Queue,
-        *,
-        batch_size: int,
-        max_concurrency: int | None = None,
-        window: Duration | None = None,
-    ) -> None:
-        actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
-        grant = allow(_role(function), actions, [source.queue_arn])
-        mapping = lambda_.EventSourceMapping(
-            self,
-            f"{source.node.id}To{function.node.id}",
-            target=function,
-            event_source_arn=source.queue_arn,
-            batch_size=batch_size,
-            max_concurrency=max_concurrency,
-            max_batching_window=window,
-            report_batch_item_failures=batch_size > 1,
-        )
-        # Lambda checks the role when the mapping is made.
-        mapping.node.add_dependency(grant)
-
-
-@jsii.implements(events.IRuleTarget)
-class _Queue:
-    """A rule's target that grants nothing."""
-
-    def __init__(self, queue: sqs.Queue) -> None:
-        self._arn = queue.queue_arn
-
-    def bind(self, rule: IRuleRef, id: str | None = None) -> events.RuleTargetConfig:
-        return events.RuleTargetConfig(arn=self._arn)
-
-
-def _role(function: lambda_.Function) -> iam.IRole:
-    assert function.role is not None  # each was given one
-    return function.role

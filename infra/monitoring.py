@@ -25,6 +25,9 @@ FIVE_MINUTES = Duration.minutes(5)
 SILENCE_SECONDS = 300
 """Without a successful poll for so long something is wrong; with a longer interval, two polls."""
 
+FIGURES_LATE_SECONDS = 120
+"""CloudWatch shows what a function did about so much later: one poll that failed is no silence."""
+
 OLDEST_SECONDS = 3600
 """A message older than this and the poll interval is late by no rule of the queue: a run may be
 enqueued an interval ahead, wait 50 minutes for a slot of a concurrency limit, and a burst of 50,000
@@ -33,9 +36,15 @@ takes 42 minutes at the 20 launches a second that ECS grants."""
 LASTING = 3
 """Errors and throttles in so many periods in a row are no restart of something, nor a burst."""
 
-PRICES = {"request": 0.20e-6, "gb_second": 0.0000133334, "fifo": 0.50e-6, "standard": 0.40e-6}
-"""US dollars in us-east-1, list prices: Lambda's requests and arm64 GB-seconds; SQS's requests.
-https://aws.amazon.com/lambda/pricing/ and https://aws.amazon.com/sqs/pricing/"""
+PRICES = {
+    "request": 0.20e-6,
+    "arm64": 0.0000133334,
+    "x86_64": 0.0000166667,
+    "fifo": 0.50e-6,
+    "standard": 0.40e-6,
+}
+"""US dollars in us-east-1, list prices: Lambda's requests, and GB-seconds by architecture; SQS's
+requests. https://aws.amazon.com/lambda/pricing/ and https://aws.amazon.com/sqs/pricing/"""
 
 DAYS_A_MONTH = 30.4
 
@@ -116,12 +125,22 @@ class Monitoring(Construct):
         )
 
     def _good_polls(self, period: Duration) -> cloudwatch.MathExpression:
+        """Count the polls of the schedule and its ticks that ended well.
+
+        Missing values are filled in: an alarm evaluates real ones older than its periods in their
+        place, so it would ring minutes late. What comes by the function URL is taken away: a
+        caller without the secret, or one that asks for the agent's health, polls nothing.
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
+        """
         poll = self._watched.functions["poll"]
+        counted = {"invocations": "Invocations", "errors": "Errors"}
+        if self._watched.config.agent.url:
+            counted["requests"] = "UrlRequestCount"
         return cloudwatch.MathExpression(
-            expression="invocations - errors",
+            expression=" - ".join(f"FILL({name}, 0)" for name in counted),
             using_metrics={
-                "invocations": poll.metric_invocations(period=period, statistic="Sum"),
-                "errors": poll.metric_errors(period=period, statistic="Sum"),
+                name: poll.metric(metric, period=period, statistic="Sum")
+                for name, metric in counted.items()
             },
             label="polls that ended well",
             period=period,
@@ -170,8 +189,8 @@ class Monitoring(Construct):
                 )
 
     def _no_poll_alarm(self, interval: int) -> None:
-        """Alarm where no poll ended well; a schedule that does not fire shows as missing data."""
-        seconds = max(SILENCE_SECONDS, 2 * interval)
+        """Alarm where no poll ended well; a schedule that is long dead shows as missing data."""
+        seconds = max(SILENCE_SECONDS, 2 * interval + FIGURES_LATE_SECONDS)
         self._alarm(
             "NoPoll",
             self._good_polls(Duration.minutes(1)),
@@ -214,6 +233,7 @@ class Monitoring(Construct):
     # -- dashboard
 
     def _dashboard(self) -> cloudwatch.Dashboard:
+        architecture = self._watched.config.deployment.architecture
         return cloudwatch.Dashboard(
             self,
             "Dashboard",
@@ -226,7 +246,7 @@ class Monitoring(Construct):
                 _graphs(self._how_late()),
                 [_heading("What fails?", "The saved queries of CloudWatch Logs name the runs.")],
                 _graphs(self._what_fails()),
-                [_heading("What does it cost?", _COST, height=4)],
+                [_heading("What does it cost?", _about_the_cost(architecture), height=4)],
                 [self._cost()],
             ],
         )
@@ -319,10 +339,11 @@ class Monitoring(Construct):
         self, name: str, function: lambda_.Function, period: Duration
     ) -> cloudwatch.MathExpression:
         gb_seconds = f"{name}_ms / 1000 * {self._watched.memory_mb / 1024}"
+        gb_second = PRICES[self._watched.config.deployment.architecture]
         return cloudwatch.MathExpression(
             expression=(
                 f"{DAYS_A_MONTH} * ({name}_calls * {PRICES['request']:.10f}"
-                f" + {gb_seconds} * {PRICES['gb_second']:.10f})"
+                f" + {gb_seconds} * {gb_second:.10f})"
             ),
             using_metrics={
                 f"{name}_calls": function.metric_invocations(statistic="Sum"),
@@ -336,10 +357,12 @@ class Monitoring(Construct):
 
     def _queries(self) -> None:
         agent = self._watched.config.agent.name
-        for number, (name, query) in enumerate(QUERIES.items(), start=1):
+        for name, query in QUERIES.items():
+            # Not numbered: CloudWatch refuses a name that is there already, as it would be in an
+            # update that moves each name to the next resource.
             logs.CfnQueryDefinition(
                 self,
-                f"Query{number}",
+                f"Query {name}",
                 name=f"{agent}/{name}",
                 query_string=query,
                 log_group_names=[
@@ -349,14 +372,15 @@ class Monitoring(Construct):
             )
 
 
-_COST = (
-    "An estimate from Lambda's invocations and durations and SQS's messages, at the list prices of "
-    f"us-east-1 in US dollars: {PRICES['request'] * 1e6:.2f} a million invocations, "
-    f"{PRICES['gb_second']:.10f} a GB-second on arm64, {PRICES['fifo'] * 1e6:.2f} and "
-    f"{PRICES['standard'] * 1e6:.2f} a million requests to FIFO and standard queues. No free tier; "
-    "batched requests are counted by their messages, which is too much. Not in it: the flows' own "
-    "Fargate time, logs, the schedule, secrets, and what this monitoring costs."
-)
+def _about_the_cost(architecture: str) -> str:
+    return (
+        "An estimate from Lambda's invocations and durations and SQS's messages, at the list "
+        f"prices of us-east-1 in US dollars: {PRICES['request'] * 1e6:.2f} a million invocations, "
+        f"{PRICES[architecture]:.10f} a GB-second on {architecture}, {PRICES['fifo'] * 1e6:.2f} "
+        f"and {PRICES['standard'] * 1e6:.2f} a million requests to FIFO and standard queues. No "
+        "free tier; batched requests are counted by their messages, which is too much. Not in it: "
+        "the flows' own Fargate time, logs, the schedule, secrets, and what this monitoring costs."
+    )
 
 
 def _cost_of_queue(name: str, queue: sqs.Queue, period: Duration) -> cloudwatch.MathExpression:

@@ -16,6 +16,9 @@ from infra.permissions import allow
 JOBS_LOG_GROUP = "prefect"
 """Where ``configure_cloudwatch_logs`` makes a work pool's containers write."""
 
+EVENT_SOURCE, EVENT_DETAIL_TYPE = "aws.ecs", "ECS Task State Change"
+"""By which EventBridge knows what ECS tells of tasks."""
+
 
 def log_streams(scope: IConstruct, group: str) -> str:
     """Return the ARN of all streams of a log group in the stack's account and region."""
@@ -62,8 +65,8 @@ class TaskRights:
     def event_pattern(self) -> events.EventPattern:
         """Match ECS's events of the tasks of these clusters, but those of services."""
         return events.EventPattern(
-            source=["aws.ecs"],
-            detail_type=["ECS Task State Change"],
+            source=[EVENT_SOURCE],
+            detail_type=[EVENT_DETAIL_TYPE],
             detail={
                 "clusterArn": self.clusters,
                 "startedBy": [{"anything-but": {"prefix": "ecs-svc/"}}],

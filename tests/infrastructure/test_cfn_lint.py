@@ -6,8 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from aws_cdk.assertions import Template
 from cfnlint.api import ManualArgs, lint
 
+from infra.task_account import TaskAccountStack
+from tests.infrastructure.test_deployment_options import EVERYTHING
+from tests.infrastructure.test_task_account import settings
 from tests.infrastructure.test_template import GIVEN
 from tests.support.stack_template import (
     OTHER_ROLE,
@@ -16,6 +20,7 @@ from tests.support.stack_template import (
     default_template,
     of_type,
     template,
+    unbundled_app,
 )
 
 REGIONS = ["us-east-1", "us-gov-west-1", "cn-north-1"]
@@ -37,6 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "monitoring": {"metrics": False, "dashboard": False, "alarms": False},
     },
     "every option": {
+        **EVERYTHING,
         "agent": {"url": True, "poll_interval_seconds": 600, "env": {"TZ": "UTC"}},
         "prefect": {"api_key_secret": SECRET, "work_queues": ["a"]},
         "aws": {"assumable_roles": [OTHER_ROLE]},
@@ -61,6 +67,11 @@ def test_the_default_template_has_no_finding() -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_variant_has_a_finding(variant: str) -> None:
     assert findings(template(config(**VARIANTS[variant]))) == []
+
+
+def test_the_other_accounts_side_has_no_finding() -> None:
+    away = TaskAccountStack(unbundled_app(), settings())
+    assert findings(Template.from_stack(away).to_json()) == []
 
 
 def test_the_check_can_fail() -> None:

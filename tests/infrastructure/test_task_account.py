@@ -118,6 +118,12 @@ def test_the_tasks_events_are_sent_home_where_they_are_let_in() -> None:
         "Principal": {"AWS": f"arn:aws:iam::{TASKS}:root"},
         "Action": "events:PutEvents",
         "Resource": bus,
+        "Condition": {
+            "StringEquals": {
+                "events:source": "aws.ecs",
+                "events:detail-type": "ECS Task State Change",
+            }
+        },
     }
 
 

@@ -74,6 +74,16 @@ def test_its_scalars_are_overridden_on_the_command_line() -> None:
             "deployment.kms_key: must be a key of the region 'us-east-1', where what it encrypts",
         ),
         ("permissions_boundary = 'x'", "deployment.permissions_boundary: must be an ARN such as"),
+        (
+            "account = '210987654321'\nregion = 'eu-west-1'\n"
+            "permissions_boundary = 'arn:aws:iam::123456789012:policy/boundary'",
+            "deployment.permissions_boundary: must be a policy of the account '210987654321', whose"
+            " roles it limits",
+        ),
+        (
+            "tags = { Team = '1', team = '2' }",
+            "deployment.tags: 'Team' and 'team' are one name to IAM",
+        ),
         ("tags = { 'AWS:x' = '1' }", "deployment.tags: 'AWS:x' begins with aws:, which is AWS's"),
         ("tags = { 'a?' = '1' }", "deployment.tags: 'a?' is no name of a tag: 1 to 128 letters"),
         ("tags = { a = '<b>' }", "deployment.tags: a: its value must be up to 256 letters, digits"),

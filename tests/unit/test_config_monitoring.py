@@ -36,3 +36,12 @@ def test_a_topic_without_alarms_is_refused():
 
 def test_an_unknown_key_is_refused():
     assert "Did you mean 'dashboard'?" in refusal(VALID + "[monitoring]\ndashbord = true\n")
+
+
+def test_a_topic_of_another_region_is_refused():
+    text = VALID + f'[monitoring]\nalarms_topic = "{TOPIC}"\n[deployment]\nregion = "eu-west-1"\n'
+
+    assert refusal(text) == (
+        "FILE: deployment.region: is 'eu-west-1', and monitoring.alarms_topic is in 'us-east-1': "
+        "CloudWatch takes only topics of the alarm's own region"
+    )
