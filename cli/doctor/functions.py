@@ -25,7 +25,13 @@ def states(subject: Subject) -> Iterator[Finding]:
         reserved = function.get("Concurrency", {}).get("ReservedConcurrentExecutions")
         state, update = configuration.get("State"), configuration.get("LastUpdateStatus")
         check = f"function {name}"
-        if state not in (None, "Active"):
+        if state in ("Inactive", "Pending"):
+            yield warning(
+                check,
+                f"its state is {state}, as of one that idled for long or is being updated",
+                "Poll ('./fargate-agent poke'), and run doctor again in a minute.",
+            )
+        elif state not in (None, "Active"):
             reason = configuration.get("StateReason", "")
             yield failure(check, f"its state is {state}: {reason}", _ANEW)
         elif update == "Failed":
@@ -140,7 +146,7 @@ def invocations(subject: Subject) -> Iterator[Finding]:
     if made is None:
         yield unknown(check, "CloudWatch has no figures of poll in this quarter of an hour")
     elif failed:
-        yield warning(
+        yield (failure if failed >= made else warning)(
             check,
             f"{failed:.0f} of {made:.0f} failed in {_minutes()} minutes",
             "Read the line 'log of poll', or its log group.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -39,11 +40,22 @@ def cluster(subject: Subject) -> Iterator[Finding]:
     providers = {*found[0].get("capacityProviders", [])}
     missing = [name for name in _providers(subject) if name not in providers]
     if missing:
+        # The call replaces both lists: what stands there is named again.
+        strategy = json.dumps(found[0].get("defaultCapacityProviderStrategy", []))
         yield failure(
             check,
             f"{wanted} has no capacity provider {', '.join(missing)}",
             f"aws ecs put-cluster-capacity-providers --cluster {wanted} --capacity-providers "
-            f"{' '.join(sorted({*providers, *missing}))} --default-capacity-provider-strategy []",
+            f"{' '.join(sorted({*providers, *missing}))} "
+            f"--default-capacity-provider-strategy '{strategy}'",
+        )
+        return
+    launch_type = subject.placed[1].get("launchType")
+    if launch_type in ("EC2", "EXTERNAL") and not found[0].get("registeredContainerInstancesCount"):
+        yield failure(
+            check,
+            f"{wanted} has no container instance, and launch type {launch_type} needs one",
+            "Register instances in it, or choose another ecs.launch_type, and deploy.",
         )
         return
     running, pending = found[0]["runningTasksCount"], found[0]["pendingTasksCount"]

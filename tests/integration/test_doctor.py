@@ -209,9 +209,11 @@ def test_what_is_broken_is_named(
 
 
 def test_a_stack_that_was_never_deployed_in_full_is_all_there_is_to_tell(
-    doctor: Any, monkeypatch: pytest.MonkeyPatch
+    agent: DeployedWorld, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DeployedWorld, "description", {"StackStatus": "ROLLBACK_COMPLETE"})
+    for seen in ("outputs", "_functions"):
+        agent.__dict__.pop(seen, None)
 
     status, lines = doctor("--launch")
 
