@@ -8,6 +8,7 @@ from typing import Any
 
 from cli.doctor.findings import Finding, failure, ok, unknown, warning
 from cli.doctor.subject import Subject
+from cli.figures import figures
 from cli.function_log import errors_in
 
 FUNCTIONS = ("poll", "dispatch", "watch")
@@ -156,22 +157,17 @@ def invocations(subject: Subject) -> Iterator[Finding]:
 
 
 def _sum(subject: Subject, metric: str) -> float | None:
-    now = subject.now()
-    points = subject.client("cloudwatch").get_metric_statistics(
-        Namespace="AWS/Lambda",
-        MetricName=metric,
-        Dimensions=[
-            {
-                "Name": "FunctionName",
-                "Value": subject.agent.function("poll")["Configuration"]["FunctionName"],
-            }
-        ],
-        StartTime=now - WINDOW,
-        EndTime=now,
-        Period=60,
-        Statistics=["Sum"],
-    )["Datapoints"]
-    return sum(point["Sum"] for point in points) if points else None
+    name = subject.agent.function("poll")["Configuration"]["FunctionName"]
+    found = figures(
+        subject.client("cloudwatch"),
+        "AWS/Lambda",
+        metric,
+        {"FunctionName": name},
+        "Sum",
+        until=subject.now(),
+        window=WINDOW,
+    )
+    return sum(found) if found else None
 
 
 def _minutes() -> int:

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from cli.doctor.findings import Finding, failure, ok, unknown, warning
 from cli.doctor.subject import Subject
+from cli.figures import figures
 from fargate_agent.placement import FARGATE, SPOT
 
 QUOTAS = {FARGATE: "L-3032A538", SPOT: "L-36FBB829"}
@@ -153,17 +154,14 @@ def _used(subject: Subject, metric: Mapping[str, Any] | None) -> float | None:
     """Read the use of a quota in the account, by the metric that the quota itself names."""
     if not metric or not metric.get("MetricName"):
         return None
-    now, statistic = subject.now(), metric.get("MetricStatisticRecommendation", "Maximum")
-    dimensions = metric.get("MetricDimensions", {})
-    points = subject.task_client("cloudwatch").get_metric_statistics(
-        Namespace=metric["MetricNamespace"],
-        MetricName=metric["MetricName"],
-        Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
-        StartTime=now - timedelta(minutes=30),
-        EndTime=now,
-        Period=300,
-        Statistics=[statistic],
-    )["Datapoints"]
-    if not points:
-        return None
-    return float(max(points, key=lambda point: point["Timestamp"])[statistic])
+    found = figures(
+        subject.task_client("cloudwatch"),
+        metric["MetricNamespace"],
+        metric["MetricName"],
+        metric.get("MetricDimensions", {}),
+        metric.get("MetricStatisticRecommendation", "Maximum"),
+        until=subject.now(),
+        window=timedelta(minutes=30),
+        period=timedelta(minutes=5),
+    )
+    return found[-1] if found else None
