@@ -16,6 +16,7 @@ from cli.function_log import Line, lines
 from cli.prefect import Run
 from fargate_agent import clients
 from fargate_agent.orchestrators.http import HASTY, JsonClient
+from fargate_agent.orchestrators.references import is_uuid
 from fargate_agent.running_tasks import RunningTasks
 from fargate_agent.settings import Settings
 from fargate_agent.task_details import flow_run_id
@@ -99,6 +100,7 @@ class Watcher:
         failed = self._asked(unknown, "failures", [], lambda: [*self._failures()])
         ids = {str(flow_run_id(detail)) for detail in details}
         ids |= {str(line.fields.get("flow_run_id")) for line in (*launched, *failed)}
+        ids = set(filter(is_uuid, ids))  # one that is none would have the server refuse them all
         runs = self._asked(
             unknown, "runs", {}, lambda: prefect.runs(self._settings, self._api, ids)
         )

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
+from fargate_agent.dispatch import GAVE_UP
 from fargate_agent.orchestrators.states import RunState
 from fargate_agent.runs import FlowRun
 
@@ -23,6 +24,10 @@ HIDDEN_SECONDS = 300
 
 LOOKED_FOR_SECONDS = 1
 """A call that does not wait asks only some of SQS's servers."""
+
+
+GIVEN_UP = ("CRASHED", "FAILED")
+"""The states of a run that the agent gave up; the latter with Prefect 1."""
 
 
 class Remedy(Enum):
@@ -130,15 +135,16 @@ def _event(body: str) -> Mapping[str, Any] | None:
     return event if known else None
 
 
-def judge(letter: Letter, state: RunState | None, gave_up: str) -> tuple[Remedy, str]:
+def judge(letter: Letter, state: RunState | None, message: str) -> tuple[Remedy, str]:
     """Decide what is to be done with a letter, and tell why. Pure.
 
     Parameters
     ----------
     state
         The run's, as it is now; None where the run is deleted.
-    gave_up
-        The type of state that the agent gives a run up with: FAILED with Prefect 1, else CRASHED.
+    message
+        What that state says besides its name. A run that failed or crashed by itself since is told
+        from one that was given up by this alone, and is not run again.
     """
     if letter.event is not None:
         return Remedy.SEND, "the function looks first how the run stands"
@@ -148,7 +154,7 @@ def judge(letter: Letter, state: RunState | None, gave_up: str) -> tuple[Remedy,
         return Remedy.DROP, "its run is deleted"
     if not state.is_served:
         return Remedy.LEAVE, "its run belongs to another work pool now"
-    if state.type == gave_up:
+    if state.type in GIVEN_UP and message.startswith(GAVE_UP):
         return Remedy.SCHEDULE, "its run was given up"
     if state.awaits(letter.run):
         return Remedy.SEND, f"its run is {state.type.capitalize()} and waits for this launch"

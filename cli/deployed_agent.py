@@ -52,9 +52,17 @@ class DeployedAgent:
         Raises
         ------
         CommandError
-            There is no such stack.
+            There is no such stack, or it was never deployed in full.
         """
-        return {item["OutputKey"]: item["OutputValue"] for item in self.description["Outputs"]}
+        told = self.description.get("Outputs", [])
+        found = {item["OutputKey"]: item["OutputValue"] for item in told}
+        if "DispatchFunction" not in found:
+            raise CommandError(
+                f"{self.stack} is {self.description['StackStatus']}, and lacks the outputs of an "
+                "agent that was deployed in full. Read its events in CloudFormation's console, "
+                "mend the cause, and deploy again."
+            )
+        return found
 
     @cached_property
     def description(self) -> Mapping[str, Any]:
@@ -80,9 +88,14 @@ class DeployedAgent:
 
     @cached_property
     def resources(self) -> list[Mapping[str, Any]]:
-        """The stack's resources, as ``DescribeStackResources`` tells of them."""
-        asked = self.client("cloudformation").describe_stack_resources(StackName=self.stack)
-        return list(asked["StackResources"])
+        """The stack's resources, as ``ListStackResources`` tells of them, which has them all."""
+        pages = self.client("cloudformation").get_paginator("list_stack_resources")
+        return [
+            resource
+            for page in pages.paginate(StackName=self.stack)
+            for resource in page["StackResourceSummaries"]
+            if resource["ResourceStatus"] != "DELETE_COMPLETE"
+        ]
 
     def function(self, name: str) -> Mapping[str, Any]:
         """Return what ``GetFunction`` tells of ``poll``, ``dispatch`` or ``watch``."""
@@ -101,16 +114,40 @@ class DeployedAgent:
         return dict(configuration.get("Environment", {}).get("Variables", {}))
 
     def settings(self, name: str = "dispatch") -> Settings:
-        """Return the settings that a function runs with: those that were deployed."""
-        return settings.read(self._settings_file, self.environment(name))
+        """Return the settings that a function runs with: those that were deployed.
+
+        Raises
+        ------
+        CommandError
+            They are of another version of the agent, or there are none.
+        """
+        try:
+            return settings.read(self._settings_file, self.environment(name))
+        except TypeError as error:
+            raise CommandError(
+                "What is deployed is of another version of the agent than this command line: "
+                "deploy it ('npx cdk deploy'), or use that version's."
+            ) from error
 
     @cached_property
     def _settings_file(self) -> str:
-        """The ``settings.json`` in the functions' bundle, the same in all three."""
+        """The ``settings.json`` in the functions' bundle, the same in all three.
+
+        Raises
+        ------
+        CommandError
+            The bundle cannot be read. Its address lets in whoever has it, and is not told.
+        """
         location = self.function("dispatch")["Code"]["Location"]
-        bundle = urllib3.request("GET", location).data
-        with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
-            return archive.read(_SETTINGS).decode()
+        try:
+            bundle = urllib3.request("GET", location).data
+            with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+                return archive.read(_SETTINGS).decode()
+        except (urllib3.exceptions.HTTPError, zipfile.BadZipFile, KeyError) as error:
+            raise CommandError(
+                f"The bundle of the function dispatch cannot be read ({type(error).__name__}): "
+                "check the way from here to S3, or deploy again."
+            ) from None
 
     @cached_property
     def api(self) -> JsonClient:

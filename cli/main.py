@@ -28,6 +28,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_STRONGER = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_DEFAULT_PROFILE",
+)
+"""Variables that boto3 prefers to ``AWS_PROFILE``; a profile that is named is the one meant."""
 
 app.command("plan")(plan_command)
 app.add_typer(kwargs_app, name="kwargs")
@@ -49,6 +56,8 @@ def which_agent(
     """Choose the agent."""
     if profile:
         os.environ["AWS_PROFILE"] = profile
+        for name in _STRONGER:
+            os.environ.pop(name, None)
     # boto3 knows only the second of the two names that AWS's other tools know.
     region = region or os.environ.get("AWS_REGION", "")
     if region:
@@ -59,12 +68,16 @@ def which_agent(
 def _name_in(path: Path) -> str:
     """Read ``agent.name``, and no more: the rest need not be right to look at what is deployed."""
     try:
-        given = tomllib.loads(path.read_text()).get("agent", {}).get("name", "fargate-agent")
+        table = tomllib.loads(path.read_text("utf-8")).get("agent", {})
     except FileNotFoundError as error:
         raise CommandError(f"{path}: no such file; name one with --agent, or a --stack") from error
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CommandError(f"{path}: is not TOML: {error}") from error
-    return str(given)
+    if not isinstance(table, dict):
+        raise CommandError(f"{path}: agent: must be a table, [agent]; or name a --stack")
+    return str(table.get("name", "fargate-agent"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,5 +91,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except EXPECTED as error:
-        errors.print(told(error), style="red", markup=False)
+        errors.print(told(error), style="red")
         raise SystemExit(1) from error

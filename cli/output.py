@@ -12,8 +12,12 @@ from rich.console import Console, RenderableType
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")]
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-errors = Console(stderr=True, highlight=False)
+# What is shown is never rich's markup: a pool may be named "etl [dev]", and ":secret:" in an ARN
+# would be drawn as an emoji.
+console = Console(
+    highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 140
+)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def show(data: Any, text: RenderableType, *, as_json: bool) -> None:

@@ -68,7 +68,10 @@ def _by_url(agent: DeployedAgent) -> int:
     if answer.status != 200:
         text = answer.data.decode(errors="replace")[:300]
         raise CommandError(f"The agent's URL answers {answer.status}: {text}")
-    return int(json.loads(answer.data)["found"])
+    try:
+        return int(json.loads(answer.data)["found"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CommandError("What answers at the agent's URL is not the agent.") from error
 
 
 def url_secret(agent: DeployedAgent) -> str:

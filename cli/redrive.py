@@ -21,6 +21,7 @@ from cli.errors import EXPECTED, CommandError, told
 from cli.output import AsJson, console, show
 from cli.prefect import Run
 from fargate_agent import clients
+from fargate_agent.orchestrators.http import JsonClient
 from fargate_agent.orchestrators.states import RunState
 from fargate_agent.poll import NotAllSent, Poller
 from fargate_agent.running_tasks import RunningTasks
@@ -112,9 +113,14 @@ class Redriver:
             *held.enter_context(received(self._sqs, runs.dead_letters_url)),
             *held.enter_context(received(self._sqs, events.dead_letters_url, events=True)),
         ]
+        return self._judged(letters)
+
+    def _judged(self, letters: Iterable[Letter]) -> list[Case]:
+        """Read how the letters' runs stand now, and judge them by that."""
+        letters = list(letters)
         ids = {letter.run.id for letter in letters if letter.run}
+        known = prefect.runs(self._settings, self._api, ids)
         states = self._states(ids)
-        known = prefect.runs(self._settings, clients.api(self._settings), ids)
         return [self._case(letter, states, known) for letter in letters]
 
     def _states(self, ids: Iterable[str]) -> dict[str, RunState]:
@@ -138,13 +144,17 @@ class Redriver:
         self, letter: Letter, states: Mapping[str, RunState], runs: Mapping[str, Run]
     ) -> Case:
         id = letter.flow_run_id or ""
-        gave_up = "FAILED" if self._settings.prefect_version == 1 else "CRASHED"
-        remedy, why = judge(letter, states.get(id), gave_up)
-        return Case(letter, states.get(id), runs.get(id), remedy, why)
+        run = runs.get(id)
+        remedy, why = judge(letter, states.get(id), run.message if run else "")
+        return Case(letter, states.get(id), run, remedy, why)
 
     @cached_property
     def _settings(self) -> Any:
         return self.agent.settings("poll")
+
+    @cached_property
+    def _api(self) -> JsonClient:
+        return clients.api(self._settings)
 
     @cached_property
     def _sqs(self) -> Any:
@@ -157,14 +167,19 @@ class Redriver:
     def mend(self, case: Case, *, delete: bool) -> str:
         """Do what the case asks for; delete its letter only once that is accepted."""
         try:
-            letter = case.letter  # whose run may have moved on while somebody made up his mind
-            case = self._case(letter, self._states([letter.run.id] if letter.run else []), {})
+            # Its run may have moved on while somebody made up his mind.
+            (case,) = self._judged([case.letter])
             outcome = self._mended(case)
         except (*EXPECTED, NotAllSent) as error:
             return f"failed, and the letter stays: {told(error)}"
         if case.remedy is Remedy.LEAVE and not (delete and case.letter.is_poison):
             return "left"
-        self._sqs.delete_message(QueueUrl=case.letter.queue_url, ReceiptHandle=case.letter.receipt)
+        try:
+            self._sqs.delete_message(
+                QueueUrl=case.letter.queue_url, ReceiptHandle=case.letter.receipt
+            )
+        except EXPECTED as error:  # its receipt has expired: another 'redrive' drops it
+            return f"{outcome}, but the letter stays: {told(error)}"
         return outcome
 
     def _mended(self, case: Case) -> str:

@@ -23,6 +23,9 @@ from cli.prefect import Run
 SHOWN = 10
 """So many launches and failures, the last ones; ``--json`` has them all."""
 
+LONGEST = timedelta(days=3650)
+"""As long as CloudWatch keeps a log."""
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -53,10 +56,13 @@ def period(text: str) -> timedelta:
     CommandError
         It is none.
     """
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    found = re.fullmatch(r"(\d{1,9})([smhd])", text, re.ASCII)
     if not found:
         raise CommandError(f"--since {text}: must be a number and s, m, h or d, as in 30m")
-    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    seconds = int(found[1]) * _UNITS[found[2]]
+    if seconds > LONGEST.total_seconds():
+        raise CommandError(f"--since {text}: must be {LONGEST.days}d at most")
+    return timedelta(seconds=seconds)
 
 
 def _watch(watcher: Watcher, since: str, every: float) -> None:

@@ -119,11 +119,6 @@ def _subject(
         findings.append(not_answered("stack", error))
     except EXPECTED as error:
         findings.append(failure("stack", told(error), "Deploy it, or name another stack."))
-    except KeyError:
-        state = agent.description["StackStatus"]
-        found = f"{agent.stack} is {state}, and lacks the outputs of one that was deployed in full"
-        remedy = "Read its events in CloudFormation's console, mend the cause, and deploy again."
-        findings.append(failure("stack", found, remedy))
     return None
 
 

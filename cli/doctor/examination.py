@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
 from cli.doctor.findings import Finding, failure, unknown
 from cli.doctor.subject import Subject
@@ -36,6 +36,11 @@ def _lines(name: str, check: Check, subject: Subject) -> Iterator[Finding]:
         yield from check(subject)
     except ClientError as error:
         yield not_answered(name, error)
+    except (
+        ConnectionError,
+        HTTPClientError,
+    ) as error:  # the functions have a way of their own to AWS
+        yield unknown(name, f"it cannot be asked from here: {told(error)}")
     except EXPECTED as error:
         yield failure(name, told(error), "Mend that, and run doctor again.")
     except Exception as error:

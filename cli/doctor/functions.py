@@ -8,6 +8,7 @@ from typing import Any
 
 from cli.doctor.findings import Finding, failure, ok, unknown, warning
 from cli.doctor.subject import Subject
+from cli.figures import figures
 from cli.function_log import errors_in
 
 FUNCTIONS = ("poll", "dispatch", "watch")
@@ -25,7 +26,13 @@ def states(subject: Subject) -> Iterator[Finding]:
         reserved = function.get("Concurrency", {}).get("ReservedConcurrentExecutions")
         state, update = configuration.get("State"), configuration.get("LastUpdateStatus")
         check = f"function {name}"
-        if state not in (None, "Active"):
+        if state in ("Inactive", "Pending"):
+            yield warning(
+                check,
+                f"its state is {state}, as of one that idled for long or is being updated",
+                "Poll ('./fargate-agent poke'), and run doctor again in a minute.",
+            )
+        elif state not in (None, "Active"):
             reason = configuration.get("StateReason", "")
             yield failure(check, f"its state is {state}: {reason}", _ANEW)
         elif update == "Failed":
@@ -140,7 +147,7 @@ def invocations(subject: Subject) -> Iterator[Finding]:
     if made is None:
         yield unknown(check, "CloudWatch has no figures of poll in this quarter of an hour")
     elif failed:
-        yield warning(
+        yield (failure if failed >= made else warning)(
             check,
             f"{failed:.0f} of {made:.0f} failed in {_minutes()} minutes",
             "Read the line 'log of poll', or its log group.",
@@ -156,22 +163,17 @@ def polls(subject: Subject) -> tuple[float | None, float | None]:
 
 
 def _sum(subject: Subject, metric: str) -> float | None:
-    now = subject.now()
-    points = subject.client("cloudwatch").get_metric_statistics(
-        Namespace="AWS/Lambda",
-        MetricName=metric,
-        Dimensions=[
-            {
-                "Name": "FunctionName",
-                "Value": subject.agent.function("poll")["Configuration"]["FunctionName"],
-            }
-        ],
-        StartTime=now - WINDOW,
-        EndTime=now,
-        Period=60,
-        Statistics=["Sum"],
-    )["Datapoints"]
-    return sum(point["Sum"] for point in points) if points else None
+    name = subject.agent.function("poll")["Configuration"]["FunctionName"]
+    found = figures(
+        subject.client("cloudwatch"),
+        "AWS/Lambda",
+        metric,
+        {"FunctionName": name},
+        "Sum",
+        until=subject.now(),
+        window=WINDOW,
+    )
+    return sum(found) if found else None
 
 
 def _minutes() -> int:

@@ -6,8 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from cli.deployed_agent import DeployedAgent
+from cli.doctor.examination import not_answered
 from cli.doctor.findings import Finding, failure, ok
+from cli.errors import EXPECTED, told
 from cli.invocation import FunctionFailed, invoke
 from fargate_agent import clients
 from fargate_agent.diagnosis import diagnose
@@ -27,10 +31,17 @@ def launch_one(agent: DeployedAgent, patience: float, *, say: Callable[[str], ob
         Seconds to wait for its end; after that it is stopped. So it is at Ctrl-C.
     """
     try:
-        started = invoke(agent, "dispatch", {"validate_configuration": True})
+        return _launched(agent, patience, say)
     except FunctionFailed as error:
         return failure(CHECK, str(error), "Mend what it names; runs of flows fail alike.")
-    arn = started["task"]
+    except ClientError as error:
+        return not_answered(CHECK, error)
+    except EXPECTED as error:
+        return failure(CHECK, told(error), "Mend that, and run doctor again.")
+
+
+def _launched(agent: DeployedAgent, patience: float, say: Callable[[str], object]) -> Finding:
+    arn = invoke(agent, "dispatch", {"validate_configuration": True})["task"]
     say(f"Started {arn}")
     ecs = task_client(agent.settings(), clients.secrets_manager)("ecs")
     cluster = arn.rpartition(":")[2].split("/")[1]

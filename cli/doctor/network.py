@@ -14,8 +14,8 @@ from fargate_agent.accounts import Account
 from fargate_agent.task_definitions import TaskDefinitions
 
 EVERYWHERE = "0.0.0.0/0"
-ENDPOINTS = ("ecr.api", "ecr.dkr", "logs", "s3", "secretsmanager")
-"""The services that a task without a way out needs endpoints of: its image, its log, its key."""
+IMAGE_ENDPOINTS = ("ecr.api", "ecr.dkr", "s3")
+"""The services by which a task without a way out gets an image of ECR."""
 
 _WAYS = {
     "NatGatewayId": "a NAT gateway",
@@ -24,6 +24,9 @@ _WAYS = {
     "NetworkInterfaceId": "an instance",
     "CoreNetworkArn": "a core network",
 }
+
+_USABLE = (None, "Available", "available")
+"""The states of a VPC endpoint that works; EC2's documentation writes them with a capital."""
 
 
 def checks(subject: Subject) -> Iterator[Finding]:
@@ -53,8 +56,25 @@ def checks(subject: Subject) -> Iterator[Finding]:
         )
     public = network.get("assignPublicIp") == "ENABLED"
     for id, subnet in subnets.items():
-        yield _way_out(ec2, id, subnet["VpcId"], public=public)
+        if subnet.get("AvailableIpAddressCount") == 0:
+            yield failure(
+                f"addresses of {id}",
+                "none is free: no task starts in it",
+                "Free some, or name other subnets in networkConfiguration of [ecs.kwargs].",
+            )
+        yield _way_out(ec2, id, subnet["VpcId"], _services(subject), public=public)
     yield from _security_groups(ec2, network.get("securityGroups", []), vpcs)
+
+
+def _services(subject: Subject) -> list[str]:
+    """Name the services of AWS that every task asks: for its image, its log and its key."""
+    container, settings = subject.kwargs.container, subject.settings
+    needed = [*IMAGE_ENDPOINTS]
+    if container.get("logConfiguration", {}).get("logDriver") == "awslogs":
+        needed.append("logs")
+    if settings.api_key_secret or settings.auth_string_secret or container.get("secrets"):
+        needed.append("secretsmanager")
+    return needed
 
 
 def _default_subnets(subject: Subject, ec2: Any) -> list[str]:
@@ -73,11 +93,14 @@ def _found(
     return {item[id]: item for item in found if item[id] in wanted}
 
 
-def _way_out(ec2: Any, subnet: str, vpc: str, *, public: bool) -> Finding:
+def _way_out(ec2: Any, subnet: str, vpc: str, services: list[str], *, public: bool) -> Finding:
     check = f"way out of {subnet}"
-    route = _default_route(ec2, subnet, vpc)
-    if route is None:
-        return _by_endpoints(ec2, vpc, check)
+    routes = _routes(ec2, subnet, vpc)
+    default = [route for route in routes if route.get("DestinationCidrBlock") == EVERYWHERE]
+    if not default:
+        elsewhere = next((told for r in routes for key, told in _WAYS.items() if r.get(key)), None)
+        return _by_endpoints(ec2, vpc, check, services, elsewhere)
+    (route,) = default
     if route.get("State") == "blackhole":
         return failure(
             check,
@@ -97,7 +120,8 @@ def _way_out(ec2: Any, subnet: str, vpc: str, *, public: bool) -> Finding:
     return ok(check, way or str(route.get("GatewayId")))
 
 
-def _default_route(ec2: Any, subnet: str, vpc: str) -> Mapping[str, Any] | None:
+def _routes(ec2: Any, subnet: str, vpc: str) -> list[Mapping[str, Any]]:
+    """Return the routes of a subnet's own table, or of the VPC's main one."""
     of_subnet = [{"Name": "association.subnet-id", "Values": [subnet]}]
     main = [
         {"Name": "vpc-id", "Values": [vpc]},
@@ -105,17 +129,30 @@ def _default_route(ec2: Any, subnet: str, vpc: str) -> Mapping[str, Any] | None:
     ]
     for filters in (of_subnet, main):
         for table in ec2.describe_route_tables(Filters=filters)["RouteTables"]:
-            for route in table["Routes"]:
-                if route.get("DestinationCidrBlock") == EVERYWHERE:
-                    return dict(route)
-            return None
-    return None
+            return list(table["Routes"])
+    return []
 
 
-def _by_endpoints(ec2: Any, vpc: str, check: str) -> Finding:
+def _by_endpoints(
+    ec2: Any, vpc: str, check: str, needed: list[str], elsewhere: str | None
+) -> Finding:
+    """Judge a subnet without a default route.
+
+    Parameters
+    ----------
+    elsewhere
+        Where another of its routes leads, behind which there may be endpoints too.
+    """
     found = ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-id", "Values": [vpc]}])
-    services = [endpoint["ServiceName"] for endpoint in found["VpcEndpoints"]]
-    missing = [s for s in ENDPOINTS if not any(name.endswith(f".{s}") for name in services)]
+    there = [e["ServiceName"] for e in found["VpcEndpoints"] if e.get("State") in _USABLE]
+    missing = [s for s in needed if not any(name.endswith(f".{s}") for name in there)]
+    if missing and elsewhere:
+        return unknown(
+            check,
+            f"it has no default route, and {vpc} no endpoints of {', '.join(missing)}; what lies "
+            f"behind its route by {elsewhere} is not seen from here",
+            "'./fargate-agent doctor --launch' tells.",
+        )
     if missing:
         return failure(
             check,

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cli.doctor.findings import Finding, failure, ok, unknown
-from cli.doctor.prefect3 import told_poll
+from cli.doctor.prefect3 import not_reached, told_poll
 from cli.doctor.subject import Subject
-from fargate_agent import clients
 from fargate_agent.errors import PermanentError
 from fargate_agent.orchestrators.graphql import QueryRefused
-from fargate_agent.orchestrators.http import CredentialsExpired, CredentialsRefused
+from fargate_agent.orchestrators.http import ApiError, CredentialsExpired, CredentialsRefused
 from fargate_agent.orchestrators.prefect1 import Prefect1
 
 
 def checks(subject: Subject) -> Iterator[Finding]:
     """Check the API and the key, and tell when the agent asked last."""
-    prefect = Prefect1(clients.api(subject.settings), subject.settings)
+    prefect = Prefect1(subject.prefect, subject.settings)
     try:
         settings = prefect.settings()  # which makes the agent known, as its own polls do
     except (CredentialsExpired, CredentialsRefused) as error:
@@ -24,6 +23,11 @@ def checks(subject: Subject) -> Iterator[Finding]:
         return
     except PermanentError as error:
         yield failure("agent configuration", str(error), "Correct it in Prefect.")
+        return
+    except ApiError as error:
+        if error.status is not None and error.status < 500:
+            raise
+        yield not_reached(subject, error)
         return
     yield ok("Prefect", f"{subject.settings.api_url} answers from here")
     tenant = prefect.tenant_of_key()

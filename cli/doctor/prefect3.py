@@ -23,24 +23,19 @@ ONLINE = "ONLINE"
 def checks(subject: Subject) -> Iterator[Finding]:
     """Check the server, the key and the work pool, each by what the one before has shown."""
     try:
-        version = subject.prefect.get("/admin/version")
+        version = Prefect3(subject.prefect, work_pool="", worker_name="doctor").server_version()
     except CredentialsExpired as error:
         yield failure("Prefect's key", str(error), "Store a valid key in that secret.")
         return
-    except CredentialsRefused as error:
-        yield failure("Prefect's key", str(error), "Give the key's account the right to the pool.")
-        return
     except ApiError as error:
-        if error.status != 404:
-            yield _not_reached(subject, error)
-            return
-        version = None  # as Prefect Cloud answers
+        yield not_reached(subject, error)
+        return
     yield ok("Prefect", f"{subject.settings.api_url} answers from here")
     yield _version(subject, version)
     yield from _pool(subject)
 
 
-def _not_reached(subject: Subject, error: ApiError) -> Finding:
+def not_reached(subject: Subject, error: ApiError) -> Finding:
     made, failed = None, None
     with suppress(ClientError):
         made, failed = functions.polls(subject)
@@ -75,7 +70,8 @@ def _pool(subject: Subject) -> Iterator[Finding]:
         # Reads it, and refuses one of another type in the agent's own words.
         pool = Prefect3(subject.prefect, work_pool=name, worker_name="doctor").work_pool("")
     except (CredentialsExpired, CredentialsRefused) as error:
-        yield failure("Prefect's key", str(error), "Store a valid key in that secret.")
+        remedy = "Store a valid key in that secret, or give its account the right to the pool."
+        yield failure("Prefect's key", str(error), remedy)
         return
     except PermanentError as error:
         yield failure(check, str(error), "Name a pool of type 'ecs', or another name: it is made.")

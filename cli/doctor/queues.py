@@ -8,6 +8,7 @@ from datetime import timedelta
 from cli import queues
 from cli.doctor.findings import Finding, ok, warning
 from cli.doctor.subject import Subject
+from cli.figures import figures
 
 OLD = timedelta(minutes=15)
 
@@ -34,19 +35,18 @@ def depths(subject: Subject) -> Iterator[Finding]:
 
 def oldest(subject: Subject) -> Iterator[Finding]:
     """Tell how long the oldest message waits."""
-    now, name = subject.now(), queues.runs(subject.agent).url.rpartition("/")[2]
-    points = subject.client("cloudwatch").get_metric_statistics(
-        Namespace="AWS/SQS",
-        MetricName="ApproximateAgeOfOldestMessage",
-        Dimensions=[{"Name": "QueueName", "Value": name}],
-        StartTime=now - timedelta(minutes=10),
-        EndTime=now,
-        Period=60,
-        Statistics=["Maximum"],
-    )["Datapoints"]
-    if not points:  # SQS sends none of a queue that nobody used for hours
+    found = figures(
+        subject.client("cloudwatch"),
+        "AWS/SQS",
+        "ApproximateAgeOfOldestMessage",
+        {"QueueName": queues.runs(subject.agent).url.rpartition("/")[2]},
+        "Maximum",
+        until=subject.now(),
+        window=timedelta(minutes=10),
+    )
+    if not found:  # SQS sends none of a queue that nobody used for hours
         return
-    age = timedelta(seconds=max(points, key=lambda point: point["Timestamp"])["Maximum"])
+    age = timedelta(seconds=found[-1])
     if age > OLD:
         yield warning(
             "age of the oldest message",

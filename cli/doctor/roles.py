@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from cli.doctor.examination import not_answered
-from cli.doctor.findings import Finding, failure, ok, unknown
+from cli.doctor.findings import Finding, failure, ok, unknown, warning
 from cli.doctor.permissions import PASSED_TO, allowed, as_list, role_name
 from cli.doctor.subject import Subject
 
@@ -99,7 +99,7 @@ def _lacking(subject: Subject, iam: Any, arn: str) -> Iterator[Finding]:
     account, region = arn.split(":")[4], subject.task_client("ecs").meta.region_name
     partition = arn.split(":")[1]
     logs = f"arn:{partition}:logs:{region}:{account}:log-group"
-    needed = [("ecr:GetAuthorizationToken", "*")]
+    needed = []
     if "awslogs-group" in log:
         stream = f"{logs}:{log['awslogs-group']}:log-stream:flow-run/flow/0"
         needed.append(("logs:PutLogEvents", stream))
@@ -111,6 +111,12 @@ def _lacking(subject: Subject, iam: Any, arn: str) -> Iterator[Finding]:
         if ":secretsmanager:" in reference:
             secret = ":".join(reference.split(":")[:7])
             needed.append(("secretsmanager:GetSecretValue", secret))
+    if not allowed(iam, arn, "ecr:GetAuthorizationToken", "*"):
+        yield warning(
+            "execution role's rights",
+            f"{arn} may not call ecr:GetAuthorizationToken: no image of ECR is pulled",
+            "Allow that to it, unless all images are of other registries.",
+        )
     for action, resource in needed:
         if not allowed(iam, arn, action, resource):
             yield failure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from cli.doctor.findings import Finding, failure, ok, unknown, warning
 from cli.doctor.subject import Subject
+from cli.figures import figures
 from fargate_agent.placement import FARGATE, SPOT
 
 QUOTAS = {FARGATE: "L-3032A538", SPOT: "L-36FBB829"}
@@ -39,11 +41,22 @@ def cluster(subject: Subject) -> Iterator[Finding]:
     providers = {*found[0].get("capacityProviders", [])}
     missing = [name for name in _providers(subject) if name not in providers]
     if missing:
+        # The call replaces both lists: what stands there is named again.
+        strategy = json.dumps(found[0].get("defaultCapacityProviderStrategy", []))
         yield failure(
             check,
             f"{wanted} has no capacity provider {', '.join(missing)}",
             f"aws ecs put-cluster-capacity-providers --cluster {wanted} --capacity-providers "
-            f"{' '.join(sorted({*providers, *missing}))} --default-capacity-provider-strategy []",
+            f"{' '.join(sorted({*providers, *missing}))} "
+            f"--default-capacity-provider-strategy '{strategy}'",
+        )
+        return
+    launch_type = subject.placed[1].get("launchType")
+    if launch_type in ("EC2", "EXTERNAL") and not found[0].get("registeredContainerInstancesCount"):
+        yield failure(
+            check,
+            f"{wanted} has no container instance, and launch type {launch_type} needs one",
+            "Register instances in it, or choose another ecs.launch_type, and deploy.",
         )
         return
     running, pending = found[0]["runningTasksCount"], found[0]["pendingTasksCount"]
@@ -141,17 +154,14 @@ def _used(subject: Subject, metric: Mapping[str, Any] | None) -> float | None:
     """Read the use of a quota in the account, by the metric that the quota itself names."""
     if not metric or not metric.get("MetricName"):
         return None
-    now, statistic = subject.now(), metric.get("MetricStatisticRecommendation", "Maximum")
-    dimensions = metric.get("MetricDimensions", {})
-    points = subject.task_client("cloudwatch").get_metric_statistics(
-        Namespace=metric["MetricNamespace"],
-        MetricName=metric["MetricName"],
-        Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
-        StartTime=now - timedelta(minutes=30),
-        EndTime=now,
-        Period=300,
-        Statistics=[statistic],
-    )["Datapoints"]
-    if not points:
-        return None
-    return float(max(points, key=lambda point: point["Timestamp"])[statistic])
+    found = figures(
+        subject.task_client("cloudwatch"),
+        metric["MetricNamespace"],
+        metric["MetricName"],
+        metric.get("MetricDimensions", {}),
+        metric.get("MetricStatisticRecommendation", "Maximum"),
+        until=subject.now(),
+        window=timedelta(minutes=30),
+        period=timedelta(minutes=5),
+    )
+    return found[-1] if found else None

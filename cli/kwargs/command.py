@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -57,16 +58,18 @@ class _Files:
             keys = keys_of(target.run, self.objects.files.prefix)
             bodies = {key: self.objects.read(key) for key in keys} | {place.key: body}
             files = [
-                self._checked(bodies[key], self.objects.url(key)) for key in keys if bodies[key]
+                self._checked(found, self.objects.url(key))
+                for key in keys
+                if (found := bodies[key]) is not None
             ]
             made = plan(self.given, target, files)
             console.print(*as_text(made, changes=True), sep="\n")
         if body is None:
             console.print(f"Without {url}.")
 
-    def _checked(self, body: bytes | None, url: str) -> KwargsFile:
+    def _checked(self, body: bytes, url: str) -> KwargsFile:
         of_prefect_1 = self.given.settings.prefect_version == 1
-        return checked(body or b"", url, self.objects.files, several_containers=of_prefect_1)
+        return checked(body, url, self.objects.files, several_containers=of_prefect_1)
 
 
 @app.command()
@@ -77,7 +80,7 @@ def validate(
 ) -> None:
     """Check a file by itself: its keys and types, and external_kwargs.allow of agent.toml."""
     agent: DeployedAgent = context.obj
-    raw = tomllib.loads(agent.toml.read_text()) if agent.toml.exists() else {}
+    raw = _settings_here(agent.toml)
     files = KwargsFiles(
         None,  # type: ignore[arg-type]  # nothing is read
         None,
@@ -141,15 +144,19 @@ def edit(context: typer.Context, what: What, yes: Yes = False) -> None:
     files = _Files(context)
     place = files.place(what)
     before = files.objects.read(place.key)
-    text: str = (before or _EMPTY.encode()).decode()
+    try:
+        text = (before or _EMPTY.encode()).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        url = files.objects.url(place.key)
+        raise CommandError(f"{url}: is not UTF-8 text: put another in its place.") from error
     while True:
         saved = edited(text)
         if saved is None:
             raise CommandError("Nothing was changed.")
         try:
-            _upload(files, place, saved.encode(), source="the edited text", yes=yes, before=before)
+            _upload(files, place, saved.encode(), source="the edited text", yes=yes, edits=[before])
         except PermanentError as error:
-            errors.print(told(error), style="red", markup=False)
+            errors.print(told(error), style="red")
             if not typer.confirm("Edit it again?", default=True, err=True):
                 raise
             text = saved
@@ -159,16 +166,19 @@ def edit(context: typer.Context, what: What, yes: Yes = False) -> None:
 
 @app.command()
 def rm(context: typer.Context, what: What, yes: Yes = False) -> None:
-    """Show what would change without a file, ask, and remove it; its versions are kept."""
+    """Show what would change without a file, ask, and remove it."""
     files = _Files(context)
     place = files.place(what)
     url = files.objects.url(place.key)
     if files.objects.read(place.key) is None:
         raise CommandError(f"{place.title} has no kwargs file. It would be {url}")
     files.show_effect(place, None)
-    _ask(f"Remove {url}?", yes=yes)
+    kept = files.objects.keeps_versions(place.key)
+    for_good = "" if kept else " for good, as its bucket keeps no versions"
+    _ask(f"Remove {url}{for_good}?", yes=yes)
     files.objects.remove(place.key)
-    console.print(f"Removed {url}; 'kwargs history' and 'kwargs restore' bring it back.")
+    back = "; 'kwargs history' and 'kwargs restore' bring it back" if kept else for_good
+    console.print(f"Removed {url}{back}.")
 
 
 @app.command()
@@ -212,14 +222,15 @@ def _upload(
     *,
     source: str,
     yes: bool,
-    before: bytes | None = None,
+    edits: Sequence[bytes | None] = (),
 ) -> None:
     """Show what a file does, ask, and write it.
 
     Parameters
     ----------
-    before
-        What was edited: if it is another by now, somebody else's work would be lost.
+    edits
+        What was edited, None where there was no file: if it is another by now, somebody else's
+        work would be lost.
 
     Raises
     ------
@@ -229,10 +240,20 @@ def _upload(
     url = files.objects.url(place.key)
     files.show_effect(place, body)
     _ask(f"Put {source} to {url}?", yes=yes)
-    if before is not None and files.objects.read(place.key) != before:
+    if edits and files.objects.read(place.key) not in edits:
         raise CommandError(f"{url} was changed meanwhile: edit it again.")
     version = files.objects.put(place.key, body)
     console.print(f"Put {url}" + (f", version {version}" if version else ""), soft_wrap=True)
+
+
+def _settings_here(file: Path) -> dict[str, Any]:
+    """Read the settings' file, if there is one, without checking it."""
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{file}: is not TOML: {error}") from error
 
 
 def _ask(question: str, *, yes: bool) -> None:

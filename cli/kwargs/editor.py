@@ -22,10 +22,10 @@ def edited(text: str) -> str | None:
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kwargs.json"
-        file.write_text(text)
+        file.write_text(text, "utf-8")
         try:
             subprocess.run([*shlex.split(editor), str(file)], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise CommandError(f"The editor {editor!r} failed: set EDITOR to another.") from error
-        saved = file.read_text()
+        saved = file.read_text("utf-8")
     return None if saved == text else saved

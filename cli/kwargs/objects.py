@@ -107,6 +107,11 @@ class KwargsObjects:
         """Remove an object; a bucket with versions keeps those before."""
         self._s3.delete_object(Bucket=self.bucket, Key=key)
 
+    def keeps_versions(self, key: str) -> bool:
+        """Tell whether an object that is there can be brought back once it is removed."""
+        found = self._s3.head_object(Bucket=self.bucket, Key=key)
+        return bool(found.get("VersionId", "null") != "null")
+
     def versions(self, key: str) -> list[Version]:
         """Return an object's versions, the latest first."""
         pages = self._s3.get_paginator("list_object_versions").paginate(

@@ -13,10 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.deployed_agent import DeployedAgent
+from cli.errors import CommandError
 from cli.output import AsJson, show
+from cli.plan.layers import Ingredients
 from cli.plan.planning import Plan, Value, ingredients, plan
-from cli.plan.targets import targets
+from cli.plan.targets import Target, targets
 from fargate_agent import clients
+from fargate_agent.errors import PermanentError
+from fargate_agent.external_kwargs import KwargsFiles
 
 _ACTIONS = {
     "reuse": "reuses task definition {revision}",
@@ -42,12 +46,19 @@ def plan_command(
     agent: DeployedAgent = context.obj
     given = ingredients(agent)
     files = clients.kwargs_files(given.settings, given.model)
-    plans = [plan(given, t, files.read(t.run)) for t in targets(agent, what)]
+    plans = [_planned(given, target, files) for target in targets(agent, what)]
     show(
         [as_data(made) for made in plans],
         Group(*(t for made in plans for t in as_text(made, changes=changes, request=request))),
         as_json=as_json,
     )
+
+
+def _planned(given: Ingredients, target: Target, files: KwargsFiles) -> Plan:
+    try:
+        return plan(given, target, files.read(target.run))
+    except PermanentError as error:  # which names no deployment, and there may be several
+        raise CommandError(f"{target.title}: {error}") from error
 
 
 def as_data(made: Plan) -> dict[str, Any]:

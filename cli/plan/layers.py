@@ -87,8 +87,10 @@ def layers(given: Ingredients, target: Target, files: Sequence[KwargsFile]) -> l
     raise AssertionError("unreachable: there are no other orchestrators")
 
 
-def masked(given: Ingredients, target: Target, files: Sequence[KwargsFile], real: Launch) -> Launch:
-    """Render a run with names in place of what its blocks hold, which may be secret.
+def masked(
+    given: Ingredients, target: Target, files: Sequence[KwargsFile], real: Launch
+) -> list[Layer]:
+    """Return the layers with names in place of what the run's blocks hold, which may be secret.
 
     Parameters
     ----------
@@ -96,12 +98,11 @@ def masked(given: Ingredients, target: Target, files: Sequence[KwargsFile], real
         The launch as it is; it is run in the same account.
     """
     if not isinstance(given.orchestrator, Prefect3):
-        return real  # Prefect 1 has no blocks
+        return layers(given, target, files)  # Prefect 1 has no blocks
     account = given.accounts.of(real.aws_credentials)
     accounts = cast(Accounts, OneAccount(own=given.accounts.own, account=account))
     elsewhere = replace(given, accounts=accounts)
-    found = _of_work_pool(elsewhere, given.orchestrator, target, files, hides=True)
-    return list(found)[-1].whole()
+    return list(_of_work_pool(elsewhere, given.orchestrator, target, files, hides=True))
 
 
 def _of_the_agent(settings: Settings) -> list[tuple[str, Settings]]:

@@ -21,6 +21,7 @@ from fargate_agent.task_definitions import HASH_TAG, Revision, TaskDefinitions, 
 from fargate_agent.tasks import run_task_request
 
 HIDDEN = "(hidden: it may come from a block)"
+ANOTHER = "(hidden: another)"
 
 Action = Literal["reuse", "register", "named", "refuse"]
 
@@ -92,7 +93,9 @@ def plan(given: Ingredients, target: Target, files: Sequence[KwargsFile]) -> Pla
     launch = found[-1].whole()
     rendered = [layer.launch() for layer in found[:-1]]
     launches = [*zip([layer.source for layer in found], [*rendered, launch], strict=True)]
-    shown = _shown(given, target, files, launch)
+    hiding = masked(given, target, files, launch)
+    shown = hiding[-1].launch()
+    plain = _plainest(found)
     definitions = given.accounts.of(launch.aws_credentials).definitions
     action, why, revision, latest = _decide(definitions, launch)
     same = latest is not None and _is_registered_as(latest, launch)
@@ -108,18 +111,16 @@ def plan(given: Ingredients, target: Target, files: Sequence[KwargsFile]) -> Pla
         revision=revision.name if revision else None,
         latest=name,
         definition=_values(
-            _of_definition(launch),
-            _of_definition(shown) if shown else None,
-            registered if launch.definition else {},
+            _Told(_of_definition(launch), _of_definition(shown)),
+            _as_registered(registered if launch.definition else {}, launch, shown),
             _sources(launches, _of_definition),
             gone=name or "",
         ),
         request=_values(
-            _of_request(launch),
-            _of_request(shown) if shown else None,
-            _of_request(_without_the_run(found, rendered)),
+            _Told(_of_request(launch), _of_request(shown)),
+            _Told(_of_request(rendered[plain]), _of_request(hiding[plain].launch())),
             _sources(launches, _of_request),
-            gone="the work pool",
+            gone=found[plain].source,
         ),
         run_task=run_task_request(
             request if shown else {"hidden": HIDDEN},
@@ -130,14 +131,16 @@ def plan(given: Ingredients, target: Target, files: Sequence[KwargsFile]) -> Pla
     )
 
 
-def _shown(
-    given: Ingredients, target: Target, files: Sequence[KwargsFile], launch: Launch
-) -> Launch | None:
-    """Return the launch as it may be shown; None where that cannot be told apart."""
-    try:
-        return masked(given, target, files, launch)
-    except PermanentError:
-        return None
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Values by their paths, and what of them may be shown."""
+
+    real: Mapping[str, str]
+    shown: Mapping[str, str]
+
+    def tell(self, path: str) -> str | None:
+        """Return what may be told of a value; None where there is none."""
+        return self.shown.get(path, HIDDEN) if path in self.real else None
 
 
 def _of_definition(launch: Launch | None) -> dict[str, str]:
@@ -148,12 +151,21 @@ def _of_request(launch: Launch | None) -> dict[str, str]:
     return leaves_of_request(launch.request) if launch else {}
 
 
-def _without_the_run(found: Sequence[Layer], rendered: Sequence[Launch | None]) -> Launch | None:
-    """Return what a run asks for that brings nothing of its own."""
-    for layer, launch in zip(found, rendered, strict=False):
-        if layer.source in ("the work pool", "agent.toml"):
-            base = launch
-    return base
+def _plainest(found: Sequence[Layer]) -> int:
+    """Return which layer a run has that brings nothing of its own."""
+    sources = [layer.source for layer in found]
+    return sources.index("the work pool" if "the work pool" in sources else "agent.toml")
+
+
+def _as_registered(registered: Mapping[str, str], launch: Launch, shown: Launch | None) -> _Told:
+    """Hide what may be an older value of a block: an environment's, and what a block gives now."""
+    real, told = _of_definition(launch), _of_definition(shown)
+    known = {
+        path: value
+        for path, value in registered.items()
+        if ".environment[" not in path and real.get(path) == told.get(path)
+    }
+    return _Told(registered, known)
 
 
 def _sources(
@@ -169,42 +181,31 @@ def _sources(
     return sources
 
 
-def _values(
-    real: Mapping[str, str],
-    shown: Mapping[str, str] | None,
-    before: Mapping[str, str],
-    sources: Mapping[str, str],
-    *,
-    gone: str,
-) -> list[Value]:
+def _values(now: _Told, before: _Told, sources: Mapping[str, str], *, gone: str) -> list[Value]:
     """Lay what would be asked for beside what there is.
 
     Parameters
     ----------
-    real, shown
-        The values, and what may be told of them.
     gone
         Where a value stands that is no longer asked for.
     """
     made = []
-    for path in sorted({*real, *before}):
-        value = real.get(path)
-        told = value if shown is None and value is None else (shown or {}).get(path, HIDDEN)
-        same = value == before.get(path)
+    for path in sorted({*now.real, *before.real}):
+        same = now.real.get(path) == before.real.get(path)
         made.append(
             Value(
                 path=path,
-                value=None if value is None else told,
-                before=told if same else _careful(before.get(path), value, told),
+                value=now.tell(path),
+                before=now.tell(path) if same else _differing(before.tell(path), now.tell(path)),
                 source=sources.get(path, gone),
             )
         )
     return made
 
 
-def _careful(before: str | None, value: str | None, told: str | None) -> str | None:
-    """Hide what stands where a block's value will: it may be that block's older one."""
-    return HIDDEN if before is not None and value is not None and value != told else before
+def _differing(before: str | None, value: str | None) -> str | None:
+    """Tell what was before so that it does not read as the same, as two values of one block."""
+    return ANOTHER if before is not None and before == value else before
 
 
 def _decide(

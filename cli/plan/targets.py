@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 from cli.deployed_agent import DeployedAgent
 from cli.errors import CommandError
@@ -80,6 +81,7 @@ def _of_prefect_1(prefect: Prefect1, claimant: str, name: str) -> Target:
 
 
 def _of_work_pool(prefect: Prefect3, api: JsonClient, pool: str, name: str) -> Iterator[Target]:
+    name = str(UUID(name)) if is_uuid(name) else name  # as the server writes ids
     row = _flow_run(api, name) if is_uuid(name) else None
     if row is not None:
         if row["work_pool_name"] != pool:

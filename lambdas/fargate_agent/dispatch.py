@@ -42,6 +42,9 @@ LONGEST_HIDE_SECONDS = 300
 DOUBTFUL_AGE_SECONDS = 60.0
 """A message older than this is checked against the run's state before anything is done."""
 
+GAVE_UP = "Gave up after"
+"""So begins what a run is told whose message goes to the dead-letter queue."""
+
 DEDUPE_SECONDS = 240.0
 """The queue drops repeats for 5 minutes. A message that a poll sent this long after its run was
 due, or that follows another poll's by as much, may be the second of its kind."""
@@ -135,7 +138,7 @@ class Deliveries:
             self._tell(run, record, str(error))
             return
         if receives(record) >= self.max_receives:
-            self._tell(run, record, f"Gave up after {receives(record)} tries: {error}")
+            self._tell(run, record, f"{GAVE_UP} {receives(record)} tries: {error}")
         else:
             self.metrics.add(Metric.TRANSIENT_FAILURES)
             logger.warning("will try again", **about(run), error=tellable(str(error)))

@@ -212,8 +212,8 @@ def test_a_stack_that_was_never_deployed_in_full_is_all_there_is_to_tell(
     agent: DeployedWorld, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DeployedWorld, "description", {"StackStatus": "ROLLBACK_COMPLETE"})
-    for held in ("outputs", "_functions"):
-        agent.__dict__.pop(held)
+    for seen in ("outputs", "_functions"):
+        agent.__dict__.pop(seen, None)
 
     status, lines = doctor("--launch")
 

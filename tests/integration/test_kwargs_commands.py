@@ -69,6 +69,7 @@ def test_the_effect_is_shown_before_it_is_asked(
         ('{"cpu": 1,}', "line 1, column 11: is not JSON"),
         ('{"containerDefinitions": [{}, {}]}', "it must hold exactly one"),
         ('{"clientToken": "mine"}', "the agent sets this itself"),
+        ("", "line 1, column 1: is not JSON"),
     ],
 )
 def test_a_bad_file_is_told_and_not_put(

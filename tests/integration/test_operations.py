@@ -191,7 +191,7 @@ def test_a_run_whose_task_lives_is_not_scheduled_again(
     (record,) = agent.world.receive()
     agent.world.dispatch([record])
     bury(agent, record["body"], run_id)
-    agent.world.set_state(run_id, "CRASHED")
+    agent.world.set_state(run_id, "CRASHED", message="Gave up after 200 tries: throttled")
 
     done = call("redrive", run_id, "--json")
 

@@ -110,6 +110,21 @@ def test_blocks_are_named_and_not_shown(world: World, cli: CommandLine) -> None:
     assert "canary" not in text + json.dumps(plan)
 
 
+def test_a_block_that_is_overridden_is_not_shown_as_what_was_before(
+    world: World, cli: CommandLine
+) -> None:
+    block = world.block("canary-of-a-block")
+    world.set_default(env={"TOKEN": block.placeholder, "GONE": block.placeholder})
+    deployment = world.deployment(env={"TOKEN": "the deployment's own"})
+
+    (plan,) = cli.json("plan", deployment)
+
+    before = {value["path"]: value["before"] for value in plan["request"]}
+    told = [v for path, v in before.items() if path.endswith(("[TOKEN]", "[GONE]"))]
+    assert told == [f"<block secret/{block.name}>"] * 2
+    assert "canary" not in json.dumps(plan)
+
+
 def test_a_flow_stands_for_its_deployments(world: World, cli: CommandLine) -> None:
     first, second = world.deployment("of two", "first"), world.deployment("of two", "second")
     flow_id = world.prefect.get(f"/deployments/{first}")["flow_id"]

@@ -214,5 +214,5 @@ def run(
     monkeypatch: pytest.MonkeyPatch, agent: DeployedAgent, *arguments: str, input: str = ""
 ) -> Result:
     """Run the command line on an agent."""
-    monkeypatch.setattr(main, "DeployedAgent", lambda _: agent)
+    monkeypatch.setattr(main, "DeployedAgent", lambda *_: agent)
     return CliRunner().invoke(main.app, list(arguments), input=input)

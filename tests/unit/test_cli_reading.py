@@ -118,3 +118,8 @@ def test_a_period_has_a_unit(text: str, seconds: int) -> None:
 def test_what_is_no_period_is_an_error(text: str) -> None:
     with pytest.raises(CommandError, match="as in 30m"):
         period(text)
+
+
+def test_a_period_goes_back_no_further_than_a_log() -> None:
+    with pytest.raises(CommandError, match="--since 999999d: must be 3650d at most"):
+        period("999999d")
