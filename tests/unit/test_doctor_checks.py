@@ -207,10 +207,14 @@ def test_a_server_that_does_not_tell_its_version_is_no_failure(
     assert [finding.level for finding in found] == [Level.OK, Level.OK]
 
 
-def test_a_server_that_only_the_functions_reach_is_a_warning() -> None:
+def test_a_server_that_only_the_functions_reach_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings = SimpleNamespace(api_url="http://private", prefect_version=3)
     away = Prefect(ApiError("GET /admin/version", None, "timed out"))
+    monkeypatch.setattr(functions, "polls", lambda _: (15.0, None))
 
     (finding,) = prefect3.checks(subject(prefect=away, settings=settings))
 
     assert finding.level is Level.WARNING
+    assert "The agent reaches it: 15 polls went well" in finding.found
