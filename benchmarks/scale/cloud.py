@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from benchmarks.scale.limits import Limits
 from tests.faults.back_pressure.aws import Aws, Json
@@ -69,7 +68,9 @@ class LargeCloud(Aws):
     def _SendMessageBatch(self, given: Json) -> Json:
         if given["QueueUrl"].endswith("ticks"):
             self.on_ticks(given["Entries"])
-            sent = [{"Id": e["Id"], "MessageId": "", "MD5OfMessageBody": ""} for e in given["Entries"]]
+            sent = [
+                {"Id": e["Id"], "MessageId": "", "MD5OfMessageBody": ""} for e in given["Entries"]
+            ]
             return {"Successful": sent, "Failed": []}
         return super()._SendMessageBatch(given)
 

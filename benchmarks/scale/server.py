@@ -19,7 +19,7 @@ WORKED_AT = ("PENDING", "RUNNING")
 
 @dataclass
 class LargeServer(Prefect):
-    """A server as :class:`Prefect`, whose runs are due at several times, and found without a search.
+    """As :class:`Prefect`, with runs that are due at several times and found without a search.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class LargeServer(Prefect):
         self._active: dict[str, Json] = {}
 
     def schedule(self, due: Iterable[float]) -> None:
-        """Make runs that are due at these times, in rising order, one deployment after the other."""
+        """Make runs that are due at these times, in rising order, of the deployments in turn."""
         deployments = itertools.cycle(self.names)
         for number, (at, deployment) in enumerate(zip(due, deployments, strict=False)):
             text = datetime.fromtimestamp(at, UTC).isoformat()

@@ -45,7 +45,7 @@ from tests.support import values
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 QUIET_SECONDS = 150.0
-"""The agent has so long before midnight: what is scheduled shows up ahead."""
+"""The agent works so long before midnight: what is scheduled shows up ahead."""
 CLUSTER = f"{ARN}:cluster/flows"
 QUEUE_LATENCY, EVENT_LATENCY = 0.02, 0.5
 CONTEXT: Any = SimpleNamespace(function_name="scale", aws_request_id="0")
@@ -59,8 +59,8 @@ FLOW_SECONDS = (120.0, 1080.0)
 """How long a flow runs, from and to: ten minutes on average."""
 
 CPU_SECONDS = {"message": 0.045, "AWS": 0.010, "Prefect": 0.005, "page": 0.175, "event": 0.006}
-"""Of a function with 256 MB, which has a seventh of a core: for a run that is dispatched, a call of
-poll's, a full page of due runs, and a task event; seven times what this machine was seen to take."""
+"""Of a function with 256 MB, which has a seventh of a core: for a run that is dispatched, a call
+that poll makes, a full page of due runs, and a task event; seven times what was measured here."""
 
 
 class TimedOut(BaseException):
@@ -100,6 +100,8 @@ class Traffic:
         What the account may do, and how many batches the mapping hands to dispatch at once.
     watched
         Whether the tasks' events are played too.
+    quiet
+        So many seconds before midnight the agent begins to work.
     """
 
     due: Sequence[float]
@@ -108,6 +110,7 @@ class Traffic:
     limits: Limits = field(default_factory=Limits)
     concurrency: int = DISPATCH_CONCURRENCY
     watched: bool = False
+    quiet: float = QUIET_SECONDS
     poll_seconds: int = 10
     seed: int = 1
     spent: dict[str, Spent] = field(default_factory=dict)
@@ -127,7 +130,7 @@ class Traffic:
             self.clock, 0, self.deployments, on_call=partial(self._on_call, "Prefect")
         )
         self.spent = {name: Spent() for name in ("poll", "dispatch", "watch")}
-        self.failed_polls = 0
+        self.failed_polls, self.tick_batches, self.told = 0, 0, 0
         self.batches: Counter[int] = Counter()
         self._instance = threading.local()
         self._deadlines: dict[Any, float] = {}
@@ -142,7 +145,7 @@ class Traffic:
             config = self._settings()
             if self.registered:
                 self._register_all(config)
-            self.zero = self.clock.time() + QUIET_SECONDS
+            self.zero = self.clock.time() + self.quiet
             self.server.schedule(self.zero + at for at in self.due)
             self._forget()
             for _ in range(self.concurrency):
@@ -258,6 +261,7 @@ class Traffic:
             spent.add(self.clock.time() - began)
 
     def _on_ticks(self, entries: list[Json]) -> None:
+        self.tick_batches += 1
         for entry in entries:
             tick = {"Records": [{"body": entry["MessageBody"]}]}
             self._later(entry["DelaySeconds"], partial(self._tick, tick))
@@ -304,9 +308,7 @@ class Traffic:
             self.spent["dispatch"].add(self.clock.time() - began)
             self.batches[len(records)] += 1
             failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
-            self.queue.delete(
-                {r["receiptHandle"] for r in records if r["messageId"] not in failed}
-            )
+            self.queue.delete({r["receiptHandle"] for r in records if r["messageId"] not in failed})
 
     # -- the tasks, and watch
 
@@ -344,6 +346,7 @@ class Traffic:
 
     def _tell(self, task: Json, status: str) -> None:
         if self.watched:
+            self.told += 1
             detail = {k: v for k, v in task.items() if k != "tags"} | {"lastStatus": status}
             event = {"id": str(uuid.uuid4()), "time": self.clock.now().isoformat()}
             self._events.append((self.clock.time() + EVENT_LATENCY, {**event, "detail": detail}))
