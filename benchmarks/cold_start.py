@@ -20,7 +20,7 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -185,7 +185,14 @@ def world() -> Iterator[World]:
 def started(world: World, handler: str, *options: str) -> Iterator[tuple[RuntimeApi, float, Any]]:
     """Start a function; give its Runtime API, when it was started, and its process."""
     with RuntimeApi() as api, tempfile.TemporaryFile() as errors:
-        command = [python(), "-B", *options, "-m", "awslambdaric", f"fargate_agent.{handler}.handler"]
+        command = [
+            python(),
+            "-B",
+            *options,
+            "-m",
+            "awslambdaric",
+            f"fargate_agent.{handler}.handler",
+        ]
         environment = world.environment(api, handler)
         began = time.monotonic()
         process = subprocess.Popen(
@@ -215,6 +222,7 @@ def start(world: World, handler: str, number: int) -> dict[str, float]:
         return {
             "ready": 1000 * (api.asked_at - began),
             "answered": 1000 * (answered - began),
+            "processor": 1000 * processor_seconds(process.pid),
             "MB": peak(process.pid),
         }
 
@@ -230,11 +238,11 @@ def warm(world: World, handler: str) -> dict[str, float]:
     """Invoke a function many times: milliseconds of one, its processor time, and its memory."""
     with started(world, handler) as (api, _, process):
         api.invoke(world.event(handler, 0))
-        before, began = _processor_seconds(process.pid), time.monotonic()
+        before, began = processor_seconds(process.pid), time.monotonic()
         for number in range(1, WARM_INVOCATIONS + 1):
             api.invoke(world.event(handler, number))
         taken = time.monotonic() - began
-        used = _processor_seconds(process.pid) - before
+        used = processor_seconds(process.pid) - before
         return {
             "milliseconds": round(1000 * taken / WARM_INVOCATIONS, 2),
             "of processor": round(1000 * used / WARM_INVOCATIONS, 2),
@@ -242,7 +250,8 @@ def warm(world: World, handler: str) -> dict[str, float]:
         }
 
 
-def _processor_seconds(pid: int) -> float:
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has used, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -271,6 +280,7 @@ def summary(starts: list[dict[str, float]]) -> dict[str, Any]:
         "starts": len(starts),
         "ms until ready": of("ready"),
         "ms until the first answer": of("answered"),
+        "of processor": of("processor"),
         "peak MB": round(max(one["MB"] for one in starts), 1),
     }
 
@@ -307,7 +317,9 @@ def _starts(made: World, count: int) -> dict[str, Any]:
 
 def tables(found: Mapping[str, Any]) -> Iterator[Table]:
     """Show the starts, and what they import."""
-    shown = Table("handler", "ready, ms", "first answer, median", "p90", "peak", title="Cold starts")
+    shown = Table(
+        "handler", "ready, ms", "first answer, median", "p90", "peak", title="Cold starts"
+    )
     for how in ("as deployed", "with byte code"):
         for handler, one in found[how].items():
             answered = one["ms until the first answer"]

@@ -172,9 +172,15 @@ def _readable(calls: Mapping[str, int]) -> dict[str, int]:
     return {operation.replace("([^/]+)", "{id}"): count for operation, count in calls.items()}
 
 
-def usage(traffic: Traffic) -> Usage:
-    """Return what a month of a steady load uses, by what its minutes used."""
-    factor = SECONDS_A_MONTH / span(traffic)
+def usage(traffic: Traffic, seconds: float | None = None) -> Usage:
+    """Return what a month of a steady load uses, by what its minutes used.
+
+    Parameters
+    ----------
+    seconds
+        How long it was; by default for how long runs came due.
+    """
+    factor = SECONDS_A_MONTH / (seconds or span(traffic))
     queue, spent, runs = traffic.queue, traffic.spent, len(traffic.due)
     polls, dispatched, watched = spent["poll"], spent["dispatch"], spent["watch"]
     fifo = (
