@@ -31,10 +31,19 @@ IDLE_SECONDS = 1800
 SECRET = Usage(secrets=1, secret_reads=3000)
 """The API key of Prefect Cloud, read at each cold start."""
 
+ALARMS = Usage(alarms=10)
+"""Nine alarms look at ten metrics."""
+DASHBOARD = Usage(dashboards=1)
+METRICS = 5
+"""Custom metrics that an agent writes whose runs do not fail, paid for the hours it does."""
+
 WORKER = {"vCPU": 0.25, "GB": 0.5}
 BUSY_WORKER = {"vCPU": 1.0, "GB": 2.0}
 WORKERS_RATE = 4.3
 """Runs a second that one worker launches, where :mod:`benchmarks.side_by_side` was not run."""
+
+
+COLUMNS = ("with all monitoring", "workers that keep up", "those, x86_64", "those, arm64")
 
 
 def played(rate: int, seconds_between_polls: int) -> Usage:
@@ -65,15 +74,22 @@ def workers(rate: float, launched_a_second: float) -> int:
     return max(1, math.ceil(rate / DAY / launched_a_second))
 
 
+def monitoring(rate: float) -> Usage:
+    """Return what alarms, dashboard and metrics come to, of an agent with so many runs a day."""
+    return ALARMS + DASHBOARD + Usage(metrics=METRICS * min(1.0, rate / 24))
+
+
 def curve(known: Mapping[int, Usage], launched_a_second: float) -> list[dict[str, Any]]:
     """Return the cost of a month by runs a day."""
     rows = []
     for rate in RATES:
         count = workers(rate, launched_a_second)
+        used = between(rate, known)
         rows.append(
             {
                 "runs a day": rate,
-                "agent": _rounded(between(rate, known).cost()),
+                "agent": _rounded(used.cost()),
+                "with all monitoring": round((used + monitoring(rate)).cost()["total"], 2),
                 "workers that keep up": count,
                 "those, x86_64": round(_worker(BUSY_WORKER, "x86_64", count), 2),
                 "those, arm64": round(_worker(BUSY_WORKER, "arm64", count), 2),
@@ -109,9 +125,9 @@ def measure() -> dict[str, Any]:
         },
         "besides": {
             "an API key in Secrets Manager": round(SECRET.cost()["total"], 2),
-            "a custom metric": PRICES["metrics"][0],
-            "an alarm": PRICES["alarms"][0],
-            "a dashboard": PRICES["dashboards"][0],
+            "the alarms": round(ALARMS.cost()["total"], 2),
+            "the dashboard": round(DASHBOARD.cost()["total"], 2),
+            "custom metrics, of an agent with a run in every hour": METRICS * PRICES["metrics"][0],
         },
         "always-on worker": {
             f"{size['vCPU']} vCPU, {size['GB']} GB, {architecture}": round(
@@ -132,17 +148,14 @@ def tables(found: Mapping[str, Any]) -> Sequence[Table]:
     services = list(dict.fromkeys(name for cost in found["idle"].values() for name in cost))
     for service in services:
         idle.add_row(service, *(f"{cost.get(service, 0):.2f}" for cost in found["idle"].values()))
-    rows = Table("runs a day", "agent", "workers that keep up", "those, x86_64", "those, arm64")
+    rows = Table("runs a day", "agent", "monitored", "workers that keep up", "x86_64", "arm64")
     for row in found["by runs a day"]:
         rows.add_row(
             f"{row['runs a day']:,}",
             f"{row['agent']['total']:,.2f}",
-            *(str(row[name]) for name in rows_of_workers),
+            *(str(row[name]) for name in COLUMNS),
         )
     return idle, rows
-
-
-rows_of_workers = ("workers that keep up", "those, x86_64", "those, arm64")
 
 
 def plot(found: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ def postgres_server() -> Iterator[str]:
     Raises
     ------
     NoPostgres
-        There is no ``initdb``, on the path or where Debian puts it.
+        There is no ``postgres``, on the path or where Debian puts it.
     """
     programs = _programs()
     # Nobody else may read it, and it refuses to run as root: Debian's package makes a user.
@@ -63,11 +63,11 @@ def postgres_server() -> Iterator[str]:
 
 
 def _programs() -> Path:
-    if found := shutil.which("initdb"):
-        return Path(found).parent
-    versions = [path for path in DEBIAN.glob("*/bin") if (path / "initdb").exists()]
+    if found := shutil.which("postgres"):
+        return Path(found).resolve().parent
+    versions = [path for path in DEBIAN.glob("*/bin") if (path / "postgres").exists()]
     if not versions:
-        raise NoPostgres(f"neither initdb on the path nor {DEBIAN}/*/bin/initdb")
+        raise NoPostgres(f"neither postgres on the path nor {DEBIAN}/*/bin/postgres")
     return max(versions, key=lambda path: float(path.parent.name))
 
 

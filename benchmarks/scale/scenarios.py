@@ -12,11 +12,12 @@ from benchmarks.prices import MAPPINGS_POLL, MEMORY_GB, SECONDS_A_MONTH, Usage
 from benchmarks.scale.limits import PREFECT_CLOUD_PRO, Limits
 from benchmarks.scale.traffic import Traffic
 from fargate_agent.observability import logger
+from fargate_agent.poll import SCHEDULE_SECONDS
 
 DAY = 86_400.0
 MILLION_A_DAY = 1e6 / DAY
-LOG_BYTES = {"run": 750, "batch": 0}
-"""What a launch writes to CloudWatch: the line of dispatch that tells of it, as JSON."""
+LOG_BYTES = 1800
+"""What a launch writes to CloudWatch: four lines of JSON and one of metrics."""
 
 RAISED = Limits(
     run_task=(200, 200),
@@ -190,7 +191,7 @@ def usage(traffic: Traffic, seconds: float | None = None) -> Usage:
         + dispatched.invocations
         + queue.hidden
     )
-    ticks = traffic.tick_batches + 2 * (polls.invocations - traffic.tick_batches)
+    ticks = traffic.tick_batches + 2 * (polls.invocations - traffic.scheduled)
     events = traffic.told + 2 * watched.invocations
     month = Usage(
         lambda_requests=sum(s.invocations for s in spent.values()),
@@ -198,10 +199,13 @@ def usage(traffic: Traffic, seconds: float | None = None) -> Usage:
         sqs_fifo_requests=fifo,
         sqs_standard_requests=ticks + events,
         s3_gets=traffic.cloud.calls["GetObject"],
-        scheduler_invocations=traffic.tick_batches,
-        log_gb=runs * LOG_BYTES["run"] / 1e9,
+        scheduler_invocations=traffic.scheduled,
+        log_gb=runs * LOG_BYTES / 1e9,
     ).times(factor)
-    return month + Usage(sqs_fifo_requests=MAPPINGS_POLL, sqs_standard_requests=2 * MAPPINGS_POLL)
+    standard = 2 if traffic.poll_seconds < SCHEDULE_SECONDS else 1  # ticks, and task events
+    return month + Usage(
+        sqs_fifo_requests=MAPPINGS_POLL, sqs_standard_requests=standard * MAPPINGS_POLL
+    )
 
 
 def span(traffic: Traffic) -> float:

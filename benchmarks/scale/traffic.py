@@ -130,7 +130,7 @@ class Traffic:
             self.clock, 0, self.deployments, on_call=partial(self._on_call, "Prefect")
         )
         self.spent = {name: Spent() for name in ("poll", "dispatch", "watch")}
-        self.failed_polls, self.tick_batches, self.told = 0, 0, 0
+        self.failed_polls, self.scheduled, self.tick_batches, self.told = 0, 0, 0, 0
         self.batches: Counter[int] = Counter()
         self._instance = threading.local()
         self._deadlines: dict[Any, float] = {}
@@ -155,6 +155,7 @@ class Traffic:
             self.clock.spawn(self._live)
             end = self.zero + patience
             while not self._is_done() and self.clock.time() < end:
+                self.scheduled += 1
                 self.clock.spawn(partial(self._poll, config, {}))
                 following = self.clock.time() + SCHEDULE_SECONDS
                 while self.clock.time() < following and not self._is_done():
@@ -197,6 +198,7 @@ class Traffic:
             stack_kwargs=parameters(),
             kwargs_bucket="kwargs",
             poll_interval_seconds=self.poll_seconds,
+            ticks_queue_url="https://sqs/ticks" if self.poll_seconds < SCHEDULE_SECONDS else None,
             max_receives=MAX_RECEIVES,
             claimant="agent",
             clusters=(CLUSTER,),
