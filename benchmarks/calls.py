@@ -56,8 +56,8 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """Runs a second, from the first task to the last."""
-        return (self.launched - 1) / self.seconds if self.seconds else 0.0
+        """Runs a second, from the first claim to the last task."""
+        return self.launched / self.seconds if self.seconds else 0.0
 
 
 class Bench:
@@ -92,12 +92,12 @@ class Bench:
         self.aws.forget_calls()
         offset = self._log.stat().st_size
         self._pause(pool, False)
-        self._wait(runs)
+        began = self._wait(runs, offset)
         started, calls = list(self.aws.started), self._calls_since(offset)
         return Measured(
             runs=runs,
             launched=len(started),
-            seconds=started[-1] - started[0] if started else 0.0,
+            seconds=started[-1] - min(began, started[0]) if started else 0.0,
             prefect=Counter(path for path, _ in calls),
             refused=sum(status >= 500 for _, status in calls),
             aws=Counter(self.aws.calls),
@@ -141,12 +141,20 @@ class Bench:
         }
         return len(self.send("POST", "/flow_runs/filter", asked))
 
-    def _wait(self, runs: int) -> None:
-        """Wait until all runs are launched and reported, or nothing more comes of them."""
+    def _wait(self, runs: int, offset: int) -> float:
+        """Wait until all runs are launched and reported, or nothing more comes of them.
+
+        Returns
+        -------
+        When the first of them was claimed, by :func:`time.monotonic`.
+        """
+        began = float("inf")
         deadline = time.monotonic() + PATIENCE_SECONDS
         launched = 0
         while launched < runs and time.monotonic() < deadline:
-            time.sleep(0.2)
+            time.sleep(0.05)
+            if began == float("inf") and self._claims_since(offset):
+                began = time.monotonic()
             if len(self.aws.started) > launched:
                 launched = len(self.aws.started)
                 deadline = time.monotonic() + PATIENCE_SECONDS
@@ -155,6 +163,10 @@ class Bench:
             time.sleep(0.2)
             if (now := self._reports()) != told:
                 told, since = now, time.monotonic()
+        return began
+
+    def _claims_since(self, offset: int) -> bool:
+        return any(path.endswith("/set_state") for path, _ in self._calls_since(offset))
 
     def _reports(self) -> int:
         """Count what tells of a run, which polls and heartbeats do not."""

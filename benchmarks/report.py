@@ -74,7 +74,7 @@ def _machine(told: Mapping[str, Any]) -> list[str]:
         f"{told['cores']} cores of {told['processor']}, {told['memory, GB']} GB, "
         f"{told['system']}, Python {told['Python']}, {packages}"
     )
-    return [told["date"], str(told["load in the last minute"]), machine]
+    return [told["date"], str(told["load before"]), machine]
 
 
 def _cold_start(found: Mapping[str, Any]) -> str:

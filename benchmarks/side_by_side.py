@@ -26,12 +26,11 @@ import urllib3
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import legacy_agent
+from benchmarks import legacy_agent, results
 from benchmarks.aws_endpoint import SECRET, AwsEndpoint
 from benchmarks.calls import Bench, Measured, Running, agent, ecs_worker
 from benchmarks.cold_start import peak, processor_seconds
 from benchmarks.postgres import NoPostgres, postgres_server
-from benchmarks.results import keep
 from local import processes
 from local.prefect_server import prefect_server
 from tests.support.prefect1_server import Prefect1Server
@@ -205,13 +204,15 @@ def _submitting(bench: Bench, pool: str) -> Submit:
 # -- the whole
 
 
-def on_sqlite(aws: AwsEndpoint, runs: int) -> dict[str, Any]:
+def on_sqlite(aws: AwsEndpoint, runs: int, *, only_loads: bool = False) -> dict[str, Any]:
     """Play the loads on SQLite, and the delays of all three contenders."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         url = stack.enter_context(prefect_server(folder, settings=LOGS))
         bench = Bench(folder, url, aws)
         found = {who: load(bench, who, runs) for who in SCHEDULED}
+        if only_loads:
+            return {"SQLite": found}
         server = stack.enter_context(Prefect1Server())
         old = stack.enter_context(legacy_agent.running(server, aws, folder))
         flow = server.add_flow(name="etl")
@@ -247,11 +248,11 @@ def on_postgres(aws: AwsEndpoint, runs: int) -> dict[str, Any]:
         return {"missing": str(missing)}
 
 
-def measure(runs: int) -> dict[str, Any]:
+def measure(runs: int, *, only_loads: bool = False) -> dict[str, Any]:
     """Measure all three."""
     legacy_agent.python()
     with AwsEndpoint() as aws:
-        found = on_sqlite(aws, runs)
+        found = on_sqlite(aws, runs, only_loads=only_loads)
         return {"PostgreSQL": on_postgres(aws, runs), **found}
 
 
@@ -280,15 +281,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=200, help="of each load")
     parser.add_argument("--try", dest="dry", action="store_true", help="keep nothing")
+    parser.add_argument("--only-loads", action="store_true", help="the rest stays as it was")
     given = parser.parse_args()
-    found = measure(given.runs)
+    kept = results.load().get("side by side", {}).get("result", {}) if given.only_loads else {}
+    found = {**kept, **measure(given.runs, only_loads=given.only_loads)}
     console = Console(width=130)
     console.print(table(found))
     console.print(found["delays"])
     if given.dry:
         console.print_json(data=found)
     else:
-        keep("side by side", found)
+        results.keep("side by side", found)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,9 @@ def figures(traffic: Traffic) -> dict[str, Any]:
         "failed": sum(traffic.server.counts[type] for type in ("CRASHED", "FAILED")),
         "delay in seconds": quantiles(traffic.delays) if launched else {},
         "seconds until the last launch": round(last, 1),
-        "launches a second": round(len(launched) / max(last - traffic.due[0], 1e-9), 2),
+        "launches a second": round(
+            len(launched) / max(last - max(traffic.due[0], -traffic.quiet), 1e-9), 2
+        ),
         "AWS calls": dict(sorted(traffic.cloud.calls.items())),
         "throttled": dict(traffic.cloud.throttles),
         "Prefect calls": dict(sorted(_readable(traffic.server.calls).items())),
