@@ -5,7 +5,7 @@ PYTHON ?= python3
 UV := .venv/bin/uv
 RUN := PYTHONPATH=.:lambdas JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=20
 
-.PHONY: help setup demo demo-prefect1 run cli test faults check-legacy check-ecs-worker check-prefect2 lint bench bench-calls bench-kills bench-back-pressure clean
+.PHONY: help setup demo demo-prefect1 run cli test faults check-legacy check-ecs-worker check-prefect2 lint benchmarks bench bench-calls bench-kills bench-back-pressure clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,7 +45,10 @@ lint: setup
 	.venv/bin/ruff check --quiet .
 	.venv/bin/mypy
 
-bench: setup ## Measure the bundle, the handlers' imports and their memory
+benchmarks: setup .venv-prefect/done ## All benchmarks, for docs/; PART=cold-start|side-by-side|kills|scale|cost one
+	$(RUN) .venv/bin/python -m benchmarks $(PART)
+
+bench: setup ## Measure the bundle, the handlers' cold starts and their memory
 	$(RUN) .venv/bin/python -m benchmarks.cold_start
 
 bench-calls: setup ## Count what a launch calls, beside the real ECS worker
@@ -58,7 +61,7 @@ bench-kills: setup ## Kill this agent and the real ECS worker at every call of a
 	$(RUN) .venv/bin/python -m benchmarks.kills
 
 clean: ## Remove everything that setup installed
-	rm -rf .venv .venv-prefect .venv-prefect2 .venv-emulator .venv-worker node_modules cdk.out
+	rm -rf .venv .venv-prefect .venv-prefect2 .venv-emulator .venv-worker .venv-lambda .venv-legacy node_modules cdk.out
 
 .venv/done: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one with PYTHON=")'

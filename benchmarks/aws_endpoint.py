@@ -18,6 +18,9 @@ from typing import Any
 from tests.support.json_http import Answer, JsonHttpServer, Request
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
+SECRET = "shared-secret"
+"""What every secret holds."""
+
 OF_THE_MAPPING = frozenset({"ReceiveMessage", "DeleteMessageBatch"})
 """What Lambda's event source mapping calls, not the agent."""
 
@@ -48,6 +51,8 @@ class AwsEndpoint:
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.started: list[float] = []
+        self.launches: list[tuple[float, str]] = []
+        """When each task was started, by the wall's clock, and for which run."""
         self._lock = threading.Lock()
         self._definitions: dict[str, list[Json]] = {}
         self._messages: list[Json] = []
@@ -79,6 +84,7 @@ class AwsEndpoint:
         with self._lock:
             self.calls.clear()
             self.started.clear()
+            self.launches.clear()
 
     def _answer(self, request: Request) -> Answer:
         if target := request.headers.get("X-Amz-Target"):
@@ -129,6 +135,7 @@ class AwsEndpoint:
 
     def _RunTask(self, given: Json) -> Json:
         self.started.append(time.monotonic())
+        self.launches.append((time.time(), _run_of(given)))
         cluster = given.get("cluster", "default").rpartition("/")[2]
         arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}"
         task = {
@@ -138,6 +145,12 @@ class AwsEndpoint:
             "lastStatus": "PROVISIONING",
         }
         return {"tasks": [task], "failures": []}
+
+    def _DescribeTasks(self, given: Json) -> Json:
+        return {"tasks": [], "failures": []}
+
+    def _GetSecretValue(self, given: Json) -> Json:
+        return {"SecretString": SECRET}
 
     # -- SQS, the queue of runs; the worker's observer looks for one of events, which not all have
 
@@ -198,3 +211,12 @@ class AwsEndpoint:
 
     def _GetResources(self, given: Json) -> Json:
         return {"ResourceTagMappingList": []}
+
+
+def _run_of(request: Json) -> str:
+    """Return the flow run that a task is to execute, as Prefect 1 or a later one tells it."""
+    for container in request.get("overrides", {}).get("containerOverrides", []):
+        for entry in container.get("environment", []):
+            if entry["name"].endswith("__FLOW_RUN_ID"):
+                return str(entry["value"])
+    return ""

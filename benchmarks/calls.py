@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -55,65 +56,73 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """Runs a second, from the first task to the last."""
-        return (self.launched - 1) / self.seconds if self.seconds else 0.0
+        """Runs a second, from the first claim to the last task."""
+        return self.launched / self.seconds if self.seconds else 0.0
 
 
 class Bench:
     """The server and the AWS that both contenders call."""
 
-    def __init__(self, folder: Path, url: str, aws: AwsEndpoint) -> None:
+    def __init__(self, folder: Path, url: str, aws: AwsEndpoint, *, homes: str = "") -> None:
         self.folder, self.url, self.aws = folder, url, aws
+        self._homes = homes
         self._prefect = client(url)
         self._log = folder / "prefect.log"
-        self._flow = self._send("POST", "/flows/", {"name": "etl"})["id"]
+        self._flow = self.send("POST", "/flows/", {"name": "etl"})["id"]
+
+    def home(self, contender: str) -> Path:
+        """Make a folder for a contender."""
+        made = self.folder / f"{contender}{self._homes}"
+        made.mkdir()
+        return made
 
     def make_pool(self, name: str) -> None:
         """Make a work pool with the default template of ECS, whose runs nobody gets yet."""
-        view = self._send("GET", "/collections/views/aggregate-worker-metadata")
+        view = self.send("GET", "/collections/views/aggregate-worker-metadata")
         template = view["prefect-aws"]["ecs"]["default_base_job_configuration"]
         body = {"name": name, "type": "ecs", "base_job_template": template}
-        self._send("POST", "/work_pools/", body)
+        self.send("POST", "/work_pools/", body)
 
     def measure(self, pool: str, runs: int, deployments: int) -> Measured:
         """Schedule runs, let them go, and count until all is quiet."""
-        ids = [self._deploy(pool, number) for number in range(deployments)]
+        ids = [self.deploy(pool, number) for number in range(deployments)]
         self._pause(pool, True)
         for number in range(runs):
             self._schedule(ids[number % deployments])
         self.aws.forget_calls()
         offset = self._log.stat().st_size
         self._pause(pool, False)
-        self._wait(runs)
+        began = self._wait(runs, offset)
         started, calls = list(self.aws.started), self._calls_since(offset)
         return Measured(
             runs=runs,
             launched=len(started),
-            seconds=started[-1] - started[0] if started else 0.0,
+            seconds=started[-1] - min(began, started[0]) if started else 0.0,
             prefect=Counter(path for path, _ in calls),
             refused=sum(status >= 500 for _, status in calls),
             aws=Counter(self.aws.calls),
         )
 
-    def _deploy(self, pool: str, number: int) -> str:
+    def deploy(self, pool: str, number: int) -> str:
+        """Make a deployment and return its id."""
         body = {
             "name": f"{pool}-{number}-{time.monotonic_ns()}",
             "flow_id": self._flow,
             "work_pool_name": pool,
             "job_variables": {"image": "example/flows:1", "cpu": 512, "memory": 1024},
         }
-        return str(self._send("POST", "/deployments/", body)["id"])
+        return str(self.send("POST", "/deployments/", body)["id"])
 
     def _pause(self, pool: str, paused: bool) -> None:
-        self._send("PATCH", f"/work_pools/{pool}", {"is_paused": paused})
+        self.send("PATCH", f"/work_pools/{pool}", {"is_paused": paused})
 
     def _schedule(self, deployment: str) -> None:
         due = {"scheduled_time": datetime.now(UTC).isoformat()}
         state = {"type": "SCHEDULED", "state_details": due}
         body = {"state": state, "idempotency_key": str(uuid.uuid4())}
-        self._send("POST", f"/deployments/{deployment}/create_flow_run", body)
+        self.send("POST", f"/deployments/{deployment}/create_flow_run", body)
 
-    def _send(self, method: str, path: str, body: Any = None) -> Any:
+    def send(self, method: str, path: str, body: Any = None) -> Any:
         """Make a call, again where the server is too busy, as it often is on SQLite."""
         for left in reversed(range(10)):
             try:
@@ -124,12 +133,28 @@ class Bench:
                 time.sleep(1)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _wait(self, runs: int) -> None:
-        """Wait until all runs are launched and reported, or nothing more comes of them."""
+    def failed(self, pool: str) -> int:
+        """Count the runs of a pool that were told of a failure, up to 200."""
+        asked = {
+            "work_pools": {"name": {"any_": [pool]}},
+            "flow_runs": {"state": {"type": {"any_": ["CRASHED", "FAILED"]}}},
+        }
+        return len(self.send("POST", "/flow_runs/filter", asked))
+
+    def _wait(self, runs: int, offset: int) -> float:
+        """Wait until all runs are launched and reported, or nothing more comes of them.
+
+        Returns
+        -------
+        When the first of them was claimed, by :func:`time.monotonic`.
+        """
+        began = float("inf")
         deadline = time.monotonic() + PATIENCE_SECONDS
         launched = 0
         while launched < runs and time.monotonic() < deadline:
-            time.sleep(0.2)
+            time.sleep(0.05)
+            if began == float("inf") and self._claims_since(offset):
+                began = time.monotonic()
             if len(self.aws.started) > launched:
                 launched = len(self.aws.started)
                 deadline = time.monotonic() + PATIENCE_SECONDS
@@ -138,6 +163,10 @@ class Bench:
             time.sleep(0.2)
             if (now := self._reports()) != told:
                 told, since = now, time.monotonic()
+        return began
+
+    def _claims_since(self, offset: int) -> bool:
+        return any(path.endswith("/set_state") for path, _ in self._calls_since(offset))
 
     def _reports(self) -> int:
         """Count what tells of a run, which polls and heartbeats do not."""
@@ -160,11 +189,13 @@ def _template(path: str) -> str:
 # -- the contenders
 
 
+Running = dict[str, subprocess.Popen[bytes]]
+
+
 @contextmanager
-def ecs_worker(bench: Bench, pool: str) -> Iterator[None]:
-    """Let the real worker serve the pool."""
-    home = bench.folder / "worker"
-    home.mkdir()
+def ecs_worker(bench: Bench, pool: str) -> Iterator[Running]:
+    """Let the real worker serve the pool; give its process."""
+    home = bench.home("worker")
     command = [str(worker.python()), "-m", "prefect", "worker", "start", "--type", "ecs"]
     environment = {
         **_plain_environment(home),
@@ -178,15 +209,24 @@ def ecs_worker(bench: Bench, pool: str) -> Iterator[None]:
         env=environment,
         log=home / "log",
         ready=lambda: "started!" in (home / "log").read_text(errors="replace"),
-    ):
-        yield
+    ) as process:
+        yield {"worker": process}
 
 
 @contextmanager
-def agent(bench: Bench, pool: str) -> Iterator[None]:
-    """Let this agent's functions serve the pool, each in a process of its own."""
-    home = bench.folder / "agent"
-    home.mkdir()
+def agent(
+    bench: Bench, pool: str, *, instances: int = 1, url_port: int | None = None
+) -> Iterator[Running]:
+    """Let this agent's functions serve the pool; give their processes.
+
+    Parameters
+    ----------
+    instances
+        How many batches are handed to dispatch at once.
+    url_port
+        Where poll's function URL is to be served too.
+    """
+    home = bench.home("agent")
     written = home / "settings.json"
     overrides = {"prefect.api_url": bench.url, "prefect.work_pool": pool}
     written.write_text(json.dumps(runtime_settings(load(PROJECT / "agent.toml", overrides, {}))))
@@ -198,18 +238,22 @@ def agent(bench: Bench, pool: str) -> Iterator[None]:
         "KWARGS_BUCKET": "kwargs",
         "RUNS_QUEUE_URL": f"{bench.aws.url}/123456789012/runs.fifo",
         "MAX_RECEIVES": "10",
+        "URL_SECRET": "arn:aws:secretsmanager:us-east-1:123456789012:secret:url",
+        "URL_PORT": str(url_port),
     }
+    roles = [*("dispatch" for _ in range(instances)), "poll", *(["url"] if url_port else [])]
+    made: Running = {}
     with ExitStack() as stack:
-        for role in ("dispatch", "poll"):
-            stack.enter_context(
+        for number, role in enumerate(roles):
+            made[f"{role} {number}"] = stack.enter_context(
                 processes.running(
                     [sys.executable, "-m", "benchmarks.invoke", role, written],
                     env=environment,
-                    log=home / f"{role}.log",
+                    log=home / f"{role}-{number}.log",
                     ready=lambda: True,
                 )
             )
-        yield
+        yield made
 
 
 def _plain_environment(home: Path) -> Mapping[str, str]:

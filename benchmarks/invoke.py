@@ -1,7 +1,8 @@
 """Invokes one function again and again: ``python -m benchmarks.invoke poll settings.json``.
 
 As Lambda does: ``poll`` by its ticks, or ``schedule`` by its schedule, which has it tend to what is
-launched too; ``dispatch`` and ``watch`` with what their queues hold, ten messages at a time.
+launched too, or ``url`` by its function URL; ``dispatch`` and ``watch`` with what their queues
+hold, ten messages at a time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import boto3
 
 from fargate_agent import dispatch, poll, settings, watch
+from tests.support.json_http import Answer, JsonHttpServer, Request
 
 CONTEXT: Any = SimpleNamespace(function_name="benchmark", aws_request_id="benchmark")
 POLL_SECONDS = 10
@@ -29,6 +31,21 @@ def polls(event: dict[str, Any]) -> None:
         started = time.monotonic()
         poll.handler(event, CONTEXT)
         time.sleep(max(0.0, seconds - (time.monotonic() - started)))
+
+
+def pokes(port: int) -> None:
+    """Hand what is asked over HTTP to poll, as its function URL does."""
+
+    def answer(request: Request) -> Answer:
+        event = {
+            "rawPath": request.path,
+            "headers": {name.lower(): value for name, value in request.headers.items()},
+            "requestContext": {"http": {"method": request.method}},
+        }
+        answered: Any = poll.handler(event, CONTEXT)
+        return Answer(answered["statusCode"], answered["body"])
+
+    JsonHttpServer(answer, port).serve_forever()
 
 
 def deliveries(handler: Callable[..., Any], queue: str) -> None:
@@ -64,6 +81,8 @@ if __name__ == "__main__":
             polls({"Records": []})
         case "schedule":
             polls({})
+        case "url":
+            pokes(int(os.environ["URL_PORT"]))
         case "dispatch":
             deliveries(dispatch.handler, os.environ["RUNS_QUEUE_URL"])
         case "watch":

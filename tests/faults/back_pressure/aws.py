@@ -108,10 +108,14 @@ class Aws:
         if not operation:
             answer, status, body = None, 404, NO_OBJECT
         else:
-            answer = getattr(self, f"_{operation}")(json.loads(request.body))
+            answer = self._call(operation, json.loads(request.body))
             status, body = 400 if "__type" in answer else 200, json.dumps(answer).encode()
         self.clock.sleep(random.uniform(*LATENCY) / 2)
         return AWSResponse(request.url, status, {"x-amzn-requestid": "0"}, _Raw(body))
+
+    def _call(self, operation: str, given: Json) -> Json:
+        answer: Json = getattr(self, f"_{operation}")(given)
+        return answer
 
     def _no_object(self, **_: Any) -> tuple[AWSResponse, Json]:
         self.calls["GetObject"] += 1

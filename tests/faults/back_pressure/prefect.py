@@ -54,12 +54,12 @@ class Prefect:
 
     def __post_init__(self) -> None:
         due = self.clock.now().isoformat()
-        self._deployments = [_id("deployment", number) for number in range(self.deployments)]
+        self._deployments = [id_of("deployment", number) for number in range(self.deployments)]
         for number in range(self.runs):
             run = {
-                "id": _id("run", number),
+                "id": id_of("run", number),
                 "name": f"run-{number}",
-                "flow_id": _id("flow", 1),
+                "flow_id": id_of("flow", 1),
                 "deployment_id": self._deployments[number % self.deployments],
                 "next_scheduled_start_time": due,
                 "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": due}},
@@ -100,7 +100,8 @@ class Prefect:
         for pattern, answer in _ROUTES.items():
             if found := re.fullmatch(pattern, f"{method} {path}"):
                 self.calls[pattern] += 1
-                return answer(self, given, *found.groups())
+                # By its name, so that a server of another kind may answer in its own way.
+                return getattr(self, answer.__name__)(given, *found.groups())
         raise AssertionError(f"nobody expects {method} {path}")
 
     def _heartbeat(self, given: Json) -> Any:
@@ -115,6 +116,9 @@ class Prefect:
             if run["state"]["type"] == "SCHEDULED" and after <= _due_time(run) <= before
         ]
         return due[:PAGE_SIZE]
+
+    def _queues(self, given: Json) -> list[Json]:
+        return [{"id": "queue-1", "concurrency_limit": None}]
 
     def _pool(self, given: None) -> Json:
         return {
@@ -157,6 +161,9 @@ class Prefect:
     def _log(self, given: list[Json]) -> None:
         self.lines += [line["message"] for line in given]
 
+    def _take_events(self, given: list[Json]) -> None:
+        return None
+
     def _nothing(self, given: Any, *_: str) -> None:
         return None
 
@@ -164,7 +171,8 @@ class Prefect:
         return "3.8.8"
 
 
-def _id(kind: str, number: int) -> str:
+def id_of(kind: str, number: int) -> str:
+    """Return the id of the so manieth flow, deployment or run."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{kind}/{number}"))
 
 
@@ -175,6 +183,7 @@ def _due_time(run: Json) -> datetime:
 _ROUTES: dict[str, Callable[..., Any]] = {
     r"POST /work_pools/fargate/workers/heartbeat": Prefect._heartbeat,
     r"POST /work_pools/fargate/get_scheduled_flow_runs": Prefect._due,
+    r"POST /work_pools/fargate/queues/filter": Prefect._queues,
     r"GET /work_pools/fargate": Prefect._pool,
     r"POST /flows/filter": Prefect._filter_flows,
     r"POST /deployments/filter": Prefect._filter_deployments,
@@ -184,5 +193,6 @@ _ROUTES: dict[str, Callable[..., Any]] = {
     r"PATCH /flow_runs/([^/]+)": Prefect._change_run,
     r"PATCH /flow_runs/([^/]+)/labels": Prefect._nothing,
     r"POST /logs/": Prefect._log,
+    r"POST /events": Prefect._take_events,
     r"GET /admin/version": Prefect._version,
 }

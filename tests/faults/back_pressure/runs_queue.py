@@ -91,14 +91,15 @@ class RunsQueue:
             message.visible = now + VISIBILITY_SECONDS
             batch.append(message)
             self.most_receives = max(self.most_receives, message.receives)
-        return [_record(message) for message in batch]
+        return [as_record(message) for message in batch]
 
     def delete(self, receipts: set[str]) -> None:
         """Delete messages, each unless it was received again meanwhile."""
         self.messages = [m for m in self.messages if m.receipt not in receipts]
 
 
-def _record(message: Message) -> dict[str, Any]:
+def as_record(message: Message) -> dict[str, Any]:
+    """Return a message in the form of Lambda's events."""
     return {
         "messageId": message.id,
         "receiptHandle": message.receipt,
