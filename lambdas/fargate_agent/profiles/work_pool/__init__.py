@@ -89,8 +89,10 @@ class WorkPoolProfile:
 
     def _job_variables(self, run: FlowRun, state: RunState | None) -> Iterator[Mapping[str, Any]]:
         if run.deployment_id:
-            # It may have been deleted since an earlier delivery of the message.
-            wanted = run.deployment_updated if state is None else None
+            # The server refuses a claim of a run without its deployment: only one that was claimed
+            # by an earlier delivery may have lost it since.
+            claimed_before = state is not None and state.type == "PENDING"
+            wanted = None if claimed_before else run.deployment_updated
             yield self.prefect.deployment(run.deployment_id, wanted)["job_variables"]
         if run.has_job_variables:
             yield self.prefect.flow_run(run.id)["job_variables"] or {}
