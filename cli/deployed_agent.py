@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import tomllib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,9 +37,21 @@ class DeployedAgent:
     environment.
     """
 
-    stack: str
+    named: str = ""
+    """The stack's name; without it that of the agent in ``toml``."""
     toml: Path = Path("agent.toml")
     """The settings' file on this machine, of which the deployed settings may differ."""
+
+    @cached_property
+    def stack(self) -> str:
+        """The stack's name.
+
+        Raises
+        ------
+        CommandError
+            It is not given, and the settings' file does not tell.
+        """
+        return self.named or name_in(self.toml)
 
     def client(self, service: str, config: Config | None = None) -> Any:
         """Make a boto3 client with the caller's own credentials."""
@@ -161,3 +174,18 @@ class DeployedAgent:
         As ``poll`` has it, for that is who names the claims.
         """
         return clients.orchestrator(self.settings("poll"))
+
+
+def name_in(path: Path) -> str:
+    """Read ``agent.name``, and no more: the rest need not be right to look at what is deployed."""
+    try:
+        table = tomllib.loads(path.read_text("utf-8")).get("agent", {})
+    except FileNotFoundError as error:
+        raise CommandError(f"{path}: no such file; name one with --agent, or a --stack") from error
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: is not TOML: {error}") from error
+    if not isinstance(table, dict):
+        raise CommandError(f"{path}: agent: must be a table, [agent]; or name a --stack")
+    return str(table.get("name", "fargate-agent"))

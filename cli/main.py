@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ import typer
 from cli import wake
 from cli.deployed_agent import DeployedAgent
 from cli.doctor import doctor
-from cli.errors import EXPECTED, CommandError, told
+from cli.errors import EXPECTED, told
 from cli.kwargs.command import app as kwargs_app
 from cli.output import errors
 from cli.plan.command import plan_command
@@ -62,22 +61,7 @@ def which_agent(
     region = region or os.environ.get("AWS_REGION", "")
     if region:
         os.environ["AWS_DEFAULT_REGION"] = region
-    context.obj = DeployedAgent(stack or _name_in(agent), agent)
-
-
-def _name_in(path: Path) -> str:
-    """Read ``agent.name``, and no more: the rest need not be right to look at what is deployed."""
-    try:
-        table = tomllib.loads(path.read_text("utf-8")).get("agent", {})
-    except FileNotFoundError as error:
-        raise CommandError(f"{path}: no such file; name one with --agent, or a --stack") from error
-    except OSError as error:
-        raise CommandError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path}: is not TOML: {error}") from error
-    if not isinstance(table, dict):
-        raise CommandError(f"{path}: agent: must be a table, [agent]; or name a --stack")
-    return str(table.get("name", "fargate-agent"))
+    context.obj = DeployedAgent(stack, agent)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

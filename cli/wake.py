@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from slugify import slugify
 
 from cli.deployed_agent import DeployedAgent
 from cli.errors import CommandError
@@ -56,7 +57,9 @@ def disable(context: typer.Context, *, as_json: AsJson = False) -> None:
 
 
 class Waker:
-    """The automation and the block of one agent, which are known by its name.
+    """The automation and the block of one agent, which are known by its name and its pool's.
+
+    Agents of one name, as in two accounts, may serve two pools of one server.
 
     Raises
     ------
@@ -69,8 +72,8 @@ class Waker:
         if settings.prefect_version == 1:
             raise CommandError("Prefect 1 cannot be told to wake an agent: poke it yourself.")
         self.pool = settings.work_pool
-        self.name = f"Wake {settings.agent_name}"
-        self._block_name = f"wake-{settings.agent_name.lower()}"
+        self.name = f"Wake {settings.agent_name} for {self.pool}"
+        self._block_name = slugify(f"wake-{settings.agent_name}-{self.pool}")
         self._api: JsonClient = clients.api(settings)
 
     def enable(self, url: str, secret: str) -> bool:

@@ -110,8 +110,7 @@ def _subject(
     try:
         findings.append(identity.credentials(agent))
     except (BotoCoreError, ClientError) as error:
-        remedy = "Log in, or name another --profile."
-        findings.append(failure("AWS credentials", told(error), remedy))
+        findings.append(failure("AWS credentials", told(error), identity.remedy(error)))
         return None
     try:
         return Subject(agent, agent.settings(), _config(findings, file, context), drift=drift)

@@ -30,6 +30,17 @@ def credentials(agent: DeployedAgent) -> Finding:
     return ok("AWS credentials", f"{who['Arn']}, account {who['Account']}, region {region}")
 
 
+def remedy(error: Exception) -> str:
+    """Tell what to do where AWS refuses the caller: to log in, or to set the clock.
+
+    The words are those of https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
+    """
+    words = ("signature expired", "not yet current")
+    if any(word in str(error).lower() for word in words):
+        return "Set this machine's clock: it is too far off AWS's."
+    return "Log in, or name another --profile."
+
+
 def clocks(subject: Subject) -> Iterator[Finding]:
     """Compare the clocks of AWS, of Prefect and of this machine."""
     here = subject.now()

@@ -14,7 +14,7 @@ from cli.doctor.findings import Finding, failure, ok
 from cli.errors import EXPECTED, told
 from cli.invocation import FunctionFailed, invoke
 from fargate_agent import clients
-from fargate_agent.diagnosis import diagnose
+from fargate_agent.diagnosis import Cause, diagnose
 from fargate_agent.sessions import task_client
 from fargate_agent.task_details import Detail, ended_well
 
@@ -82,6 +82,11 @@ def _judged(detail: Detail) -> Finding:
         return ok(CHECK, f"{detail['taskArn']} ran to its end, exit code 0{_took(detail)}")
     verdict = diagnose(detail)
     remedy = "So would a flow's task: mend that first."
+    if verdict.cause is Cause.IMAGE:
+        remedy = (
+            "Its image, busybox, is of Docker Hub. So would a flow's task of that registry; where "
+            "flows' images are of ECR, and only that is reached, they start all the same."
+        )
     return failure(CHECK, f"{verdict.cause.value}. {verdict.text}", remedy)
 
 

@@ -78,7 +78,12 @@ def log_group(subject: Subject) -> Iterator[Finding]:
         driver = config.get("logDriver")
         yield ok(check, f"log driver {driver}" if driver else "none is set for every run")
         return
-    groups = subject.task_client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    logs = subject.task_client("logs")
+    region = options.get("awslogs-region", logs.meta.region_name)
+    if region != logs.meta.region_name:
+        yield unknown(check, f"{name} is in {region}, and not looked for there")
+        return
+    groups = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
     if any(group["logGroupName"] == name for group in groups):
         yield ok(check, name)
     elif options.get("awslogs-create-group") == "true":

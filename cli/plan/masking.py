@@ -35,13 +35,22 @@ class _MaskedAt:
         return self.at.variable(name)  # which is no secret to Prefect either
 
 
-def _masked(value: Any, block: str) -> Any:
-    """Replace every text in a block's data; its form stays."""
+_OF_SECRETS = {"value"}
+"""The fields of a block of the type ``secret``, of which a number is as secret as a text."""
+
+
+def _masked(data: Mapping[str, Any], block: str) -> Any:
+    """Replace every text in a block's data, and in a secret's every number; its form stays."""
+    kinds = (str, int, float) if data.keys() == _OF_SECRETS else (str,)
+    return _replaced(data, f"<block {block}>", kinds)
+
+
+def _replaced(value: Any, name: str, kinds: tuple[type, ...]) -> Any:
     if isinstance(value, Mapping):
-        return {key: _masked(item, block) for key, item in value.items()}
+        return {key: _replaced(item, name, kinds) for key, item in value.items()}
     if isinstance(value, list):
-        return [_masked(item, block) for item in value]
-    return f"<block {block}>" if isinstance(value, str) else value
+        return [_replaced(item, name, kinds) for item in value]
+    return name if isinstance(value, kinds) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,7 @@ def _of_work_pool(prefect: Prefect3, api: JsonClient, pool: str, name: str) -> I
                 f"The flow run {name} is of the work pool {row['work_pool_name']!r}, and this "
                 f"agent serves {pool!r}: name the agent that serves it (--agent or --stack)."
             )
-        due = row["next_scheduled_start_time"] or row["expected_start_time"]
+        due = row["next_scheduled_start_time"] or row["expected_start_time"] or row["created"]
         (run,) = prefect.described([row], {name: parse_time(due)})
         title = f"flow run {row['name']}"
         yield Target(title=title, run=run, state=run_state_of_row(row, pool), row=row)

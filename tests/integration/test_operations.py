@@ -250,8 +250,11 @@ def test_waking_is_made_once_follows_a_rotated_secret_and_is_removed(
     world.poll()
     agent = DeployedWorld(world)
     url, secret = agent.outputs["Url"], agent.outputs["UrlSecret"]
-    body = {"automations": {"name": {"any_": [f"Wake {agent.settings().agent_name}"]}}}
-    path = f"/block_types/slug/webhook/block_documents/name/wake-{agent.settings().agent_name}"
+    body = {
+        "automations": {"name": {"any_": [f"Wake {agent.settings().agent_name} for {world.pool}"]}}
+    }
+    name = f"wake-{agent.settings().agent_name}-{world.pool}"
+    path = f"/block_types/slug/webhook/block_documents/name/{name}"
 
     def enabled() -> tuple[int, str]:
         assert run(monkeypatch, agent, "wake", "enable").exit_code == 0

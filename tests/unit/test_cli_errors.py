@@ -74,7 +74,7 @@ def test_a_settings_file_that_names_no_agent_is_told_in_a_line(
     file.mkdir() if text is None else file.write_bytes(text)
 
     with pytest.raises(CommandError, match=words):
-        main._name_in(file)
+        _ = DeployedAgent(toml=file).stack
 
 
 def test_a_stack_without_the_agents_outputs_is_told_in_a_line() -> None:
@@ -112,3 +112,9 @@ def test_what_is_shown_is_no_markup_and_no_emoji(monkeypatch: pytest.MonkeyPatch
 
     assert "pool [dev] [/dev]" in file.getvalue()
     assert ":::secret:key [/dev]" in file.getvalue()
+
+
+def test_help_needs_no_agent(tmp_path: Path) -> None:
+    told = CliRunner().invoke(main.app, ["--agent", str(tmp_path / "none"), "plan", "--help"])
+
+    assert (told.exit_code, "Usage" in told.stdout) == (0, True)

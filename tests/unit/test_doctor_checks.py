@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
-from cli.doctor import functions, launch, network, prefect3, roles, tasks
+from cli.doctor import functions, identity, launch, network, prefect3, roles, tasks
 from cli.doctor.examination import examine
 from cli.doctor.findings import Finding, Level
 from fargate_agent.orchestrators.http import ApiError, CredentialsRefused
@@ -181,6 +181,32 @@ def test_a_launch_that_the_caller_may_not_ask_for_keeps_the_other_lines(
 
     assert finding.level is Level.UNKNOWN
     assert "Invoke is refused to whoever runs this" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("Signature expired: 20260101T000000Z is now earlier than 20260101T010000Z", "clock"),
+        ("Signature not yet current: 20260101T020000Z is still later than ...", "clock"),
+        ("The security token included in the request is invalid", "Log in"),
+    ],
+)
+def test_a_clock_that_aws_refuses_is_to_be_set(message: str, words: str) -> None:
+    told = {"Error": {"Code": "SignatureDoesNotMatch", "Message": message}}
+
+    assert words in identity.remedy(ClientError(told, "GetCallerIdentity"))  # type: ignore[arg-type]
+
+
+def test_a_log_group_of_another_region_is_not_looked_for() -> None:
+    options = {"awslogs-group": "etl", "awslogs-region": "us-east-1"}
+    agent = subject(
+        SimpleNamespace(meta=SimpleNamespace(region_name="eu-west-1")),
+        kwargs=SimpleNamespace(container={"logConfiguration": {"options": options}}),
+    )
+
+    (finding,) = tasks.log_group(agent)
+
+    assert finding.level is Level.UNKNOWN
 
 
 class Prefect:
