@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.table import Table
 from rich.text import Text
 
 from cli.deployed_agent import DeployedAgent
 from cli.errors import CommandError, told
-from cli.kwargs.editor import edited
+from cli.kwargs.editor import edited, kept_for_later
 from cli.kwargs.objects import KwargsObjects, Place, checked
 from cli.output import AsJson, console, errors, show
 from cli.plan.command import as_text
@@ -160,6 +161,9 @@ def edit(context: typer.Context, what: What, yes: Yes = False) -> None:
             if not typer.confirm("Edit it again?", default=True, err=True):
                 raise
             text = saved
+        except (BotoCoreError, ClientError) as error:
+            kept = kept_for_later(saved)
+            raise CommandError(f"{told(error)} The edited text is kept in {kept}.") from error
         else:
             return
 

@@ -29,3 +29,11 @@ def edited(text: str) -> str | None:
             raise CommandError(f"The editor {editor!r} failed: set EDITOR to another.") from error
         saved = file.read_text("utf-8")
     return None if saved == text else saved
+
+
+def kept_for_later(text: str) -> Path:
+    """Write a text that could not be stored to a file of its own, and return where."""
+    handle, name = tempfile.mkstemp(prefix="kwargs-", suffix=".json")
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    return Path(name)

@@ -16,6 +16,7 @@ from fargate_agent.external_kwargs import (
     KwargsFiles,
     deployment_key,
     external_key,
+    keys_of,
     parse,
 )
 
@@ -78,6 +79,11 @@ class KwargsObjects:
         run = found[0].run
         if "/" in what and run.deployment_name:
             key = deployment_key(self.files.prefix, run.flow_name, run.deployment_name)
+            if key not in keys_of(run, self.files.prefix):
+                raise CommandError(
+                    f"The deployment's name {run.deployment_name!r} makes no key: only its flow "
+                    "can have a file."
+                )
             return Place(title=f"deployment {what}", key=key, targets=found)
         if what not in (run.flow_name, run.flow_id):
             raise CommandError(

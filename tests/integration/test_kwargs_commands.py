@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from botocore.exceptions import ClientError
 
+from cli.kwargs.objects import KwargsObjects
 from tests.support import aws
 from tests.support.command_line import CommandLine
 from tests.support.world import World
@@ -151,6 +154,21 @@ class TestEdit:
         assert cli.fails("kwargs", "edit", "load-orders", "--yes") == "Nothing was changed."
         editor.write_text("false")
         assert "failed: set EDITOR to another" in cli.fails("kwargs", "edit", "load-orders")
+
+    def test_what_cannot_be_stored_is_kept(
+        self, world: World, cli: CommandLine, editor: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.deployment("load-orders")
+        editor.write_text('echo "{\\"cpu\\": 512}" > "$1"')
+        refused = ClientError({"Error": {"Code": "AccessDenied", "Message": "No."}}, "PutObject")
+        monkeypatch.setattr(KwargsObjects, "put", Mock(side_effect=refused))
+
+        said = cli.fails("kwargs", "edit", "load-orders", "--yes")
+
+        assert said.startswith("PutObject: AccessDenied: No. The edited text is kept in ")
+        kept = Path(said.rpartition(" ")[2].rstrip("."))
+        assert json.loads(kept.read_text()) == {"cpu": 512}
+        kept.unlink()
 
     def test_nobodys_work_is_overwritten(
         self, world: World, cli: CommandLine, editor: Path, monkeypatch: pytest.MonkeyPatch
