@@ -134,10 +134,12 @@ class Monitoring(Construct):
         """
         poll = self._watched.functions["poll"]
         counted = {"invocations": "Invocations", "errors": "Errors"}
+        others = "errors"
         if self._watched.config.agent.url:
             counted["requests"] = "UrlRequestCount"
+            others = "SUM([errors, requests])"  # which takes a metric without any value for none
         return cloudwatch.MathExpression(
-            expression=" - ".join(f"FILL({name}, 0)" for name in counted),
+            expression=f"FILL(invocations, 0) - FILL({others}, 0)",
             using_metrics={
                 name: poll.metric(metric, period=period, statistic="Sum")
                 for name, metric in counted.items()

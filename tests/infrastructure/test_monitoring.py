@@ -95,7 +95,7 @@ def test_silence_is_five_minutes_without_a_good_poll_or_more_than_one_that_faile
 def test_what_comes_by_the_url_is_no_poll() -> None:
     silence = alarms(agent={"url": True})["NoPoll"]
     (expression,) = (m["Expression"] for m in silence["Metrics"] if "Expression" in m)
-    assert expression == "FILL(invocations, 0) - FILL(errors, 0) - FILL(requests, 0)"
+    assert expression == "FILL(invocations, 0) - FILL(SUM([errors, requests]), 0)"
     stats = {m["Id"]: m["MetricStat"]["Metric"] for m in silence["Metrics"] if "MetricStat" in m}
     assert stats["requests"]["MetricName"] == "UrlRequestCount"
     assert stats["requests"]["Dimensions"] == stats["invocations"]["Dimensions"]
