@@ -10,22 +10,15 @@ from botocore.exceptions import UnknownRegionError
 from pydantic import AfterValidator
 
 
-def _secret_arn(arn: str) -> str:
-    if not re.fullmatch(r"arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:[^:]+-\w{6}", arn):
-        raise ValueError(
-            "must be the full ARN of a Secrets Manager secret, with the six characters at its end, "
-            "that holds the value as plain text"
-        )
-    return arn
+def _like(pattern: str, must_be: str) -> AfterValidator:
+    """Accept what a pattern matches, and tell of all else what it must be."""
 
+    def check(name: str) -> str:
+        if not re.fullmatch(pattern, name):
+            raise ValueError(f"must be {must_be}")
+        return name
 
-def _topic_arn(arn: str) -> str:
-    if not re.fullmatch(r"arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+", arn):
-        raise ValueError(
-            "must be the ARN of an SNS topic, such as arn:aws:sns:us-east-1:123456789012:alarms; "
-            "alarms take no FIFO topic"
-        )
-    return arn
+    return AfterValidator(check)
 
 
 def arn_of(kind: str, example: str) -> AfterValidator:
@@ -38,17 +31,25 @@ def arn_of(kind: str, example: str) -> AfterValidator:
     example
         One that would be accepted, for the error.
     """
-
-    def check(arn: str) -> str:
-        if not re.fullmatch(rf"arn:[\w-]+:{kind}/.+", arn):
-            raise ValueError(f"must be an ARN such as {example}")
-        return arn
-
-    return AfterValidator(check)
+    return _like(rf"arn:[\w-]+:{kind}/.+", f"an ARN such as {example}")
 
 
-SecretArn = Annotated[str, AfterValidator(_secret_arn)]
-TopicArn = Annotated[str, AfterValidator(_topic_arn)]
+SecretArn = Annotated[
+    str,
+    _like(
+        r"arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:[^:]+-\w{6}",
+        "the full ARN of a Secrets Manager secret, with the six characters at its end, that holds "
+        "the value as plain text",
+    ),
+]
+TopicArn = Annotated[
+    str,
+    _like(
+        r"arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+",
+        "the ARN of an SNS topic, such as arn:aws:sns:us-east-1:123456789012:alarms; alarms take "
+        "no FIFO topic",
+    ),
+]
 RoleArn = Annotated[str, arn_of(r"iam::\d{12}:role", "arn:aws:iam::123456789012:role/name")]
 ClusterArn = Annotated[
     str,

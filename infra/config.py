@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -397,8 +397,19 @@ def with_environment(
     return config.model_copy(update={"ecs": ecs})
 
 
-def check_placement(config: AgentConfig, kwargs: Kwargs, path: str = "agent.toml") -> None:
+def check_placement(
+    config: AgentConfig,
+    kwargs: Kwargs,
+    path: str = "agent.toml",
+    *,
+    handed_over: Set[str] = frozenset(),
+) -> None:
     """Refuse to run tasks where the stack can make no cluster or network for them.
+
+    Parameters
+    ----------
+    handed_over
+        The parameters that another CDK app brings constructs for.
 
     Raises
     ------
@@ -414,7 +425,7 @@ def check_placement(config: AgentConfig, kwargs: Kwargs, path: str = "agent.toml
     if config.aws.role_arn or config.aws.credentials_secret:
         wanted += ["executionRoleArn", "taskRoleArn"]
     for key in wanted:
-        if key not in {**kwargs.definition, **kwargs.request}:
+        if key not in {*kwargs.definition, *kwargs.request, *handed_over}:
             raise PermanentError(
                 f"{path}: ecs.kwargs: {key}: must be named, for the tasks run on what this stack "
                 "does not make: another account, another region, or instances "

@@ -17,9 +17,18 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from fargate_agent.errors import PermanentError
+from fargate_agent.kwargs import Kwargs
 from infra.bundling import bundle
 from infra.compute import Compute, Network
-from infra.config import AgentConfig, ConfigError, runtime_settings, split_kwargs
+from infra.config import (
+    AgentConfig,
+    ConfigError,
+    check_partition,
+    check_placement,
+    runtime_settings,
+    split_kwargs,
+)
 from infra.functions import Functions, logical_id, network_of_functions, role_of
 from infra.monitoring import Monitoring, Watched
 from infra.permissions import acknowledge, allow, allow_reading_kwargs
@@ -121,7 +130,7 @@ class FargateAgent(Construct):
     Raises
     ------
     ConfigError
-        The region that is deployed to lacks what the settings ask for.
+        The settings are not usable, or the region that is deployed to lacks what they ask for.
     """
 
     def __init__(self, scope: Construct, id: str, props: FargateAgentProps) -> None:
@@ -129,7 +138,7 @@ class FargateAgent(Construct):
         self._config = props.config
         self._region = region_of(self)
         self._storage = Storage.of(self, props.config, props.encryption_key)
-        self._given = split_kwargs(props.config)
+        self._given = _checked(props)
         self._secrets = [
             arn
             for arn in (
@@ -419,3 +428,16 @@ class FargateAgent(Construct):
             },
         )
         return Monitoring(self, "Monitoring", watched)
+
+
+def _checked(props: FargateAgentProps) -> Kwargs:
+    """Check of settings made in Python what ``load`` checks of a file; return ``[ecs.kwargs]``."""
+    source = "AgentConfig"
+    handed_over = {*props.existing(), *(["networkConfiguration"] if props.network else [])}
+    try:
+        kwargs = split_kwargs(props.config, source)
+        check_placement(props.config, kwargs, source, handed_over=handed_over)
+        check_partition(props.config, source)
+    except PermanentError as error:
+        raise ConfigError(str(error)) from error
+    return kwargs

@@ -46,7 +46,7 @@ PRICES = {
 """US dollars in us-east-1, list prices: Lambda's requests, and GB-seconds by architecture; SQS's
 requests. https://aws.amazon.com/lambda/pricing/ and https://aws.amazon.com/sqs/pricing/"""
 
-DAYS_A_MONTH = 30.4
+SECONDS_A_MONTH = 730 * 3600
 
 QUERIES = {
     "What happened to one flow run": """\
@@ -134,10 +134,12 @@ class Monitoring(Construct):
         """
         poll = self._watched.functions["poll"]
         counted = {"invocations": "Invocations", "errors": "Errors"}
+        others = "errors"
         if self._watched.config.agent.url:
             counted["requests"] = "UrlRequestCount"
+            others = "SUM([errors, requests])"  # which takes a metric without any value for none
         return cloudwatch.MathExpression(
-            expression=" - ".join(f"FILL({name}, 0)" for name in counted),
+            expression=f"FILL(invocations, 0) - FILL({others}, 0)",
             using_metrics={
                 name: poll.metric(metric, period=period, statistic="Sum")
                 for name, metric in counted.items()
@@ -322,27 +324,31 @@ class Monitoring(Construct):
         return [self.metric(metric) for metric in metrics] if self._settings.metrics else []
 
     def _cost(self) -> cloudwatch.SingleValueWidget:
-        """Estimate, from a day's use, what a month costs."""
-        day, watched = Duration.days(1), self._watched
+        """Estimate, from the use in the time that is shown, what a month costs.
+
+        Each value is of that whole time: the last one of a day's period is of a day not yet over.
+        """
+        watched = self._watched
         return cloudwatch.SingleValueWidget(
-            title="US dollars a month, as of the last day",
+            title="US dollars a month, at the pace of the time shown",
             metrics=[
-                *(self._cost_of_lambda(name, f, day) for name, f in watched.functions.items()),
-                *(_cost_of_queue(name, queue, day) for name, queue in watched.queues.items()),
+                *(
+                    self._cost_of_lambda(name, function)
+                    for name, function in watched.functions.items()
+                ),
+                *(_cost_of_queue(name, queue) for name, queue in watched.queues.items()),
             ],
-            period=day,
+            set_period_to_time_range=True,
             width=24,
             height=4,
         )
 
-    def _cost_of_lambda(
-        self, name: str, function: lambda_.Function, period: Duration
-    ) -> cloudwatch.MathExpression:
+    def _cost_of_lambda(self, name: str, function: lambda_.Function) -> cloudwatch.MathExpression:
         gb_seconds = f"{name}_ms / 1000 * {self._watched.memory_mb / 1024}"
         gb_second = PRICES[self._watched.config.deployment.architecture]
         return cloudwatch.MathExpression(
             expression=(
-                f"{DAYS_A_MONTH} * ({name}_calls * {PRICES['request']:.10f}"
+                f"{_a_month(f'{name}_calls')} * ({name}_calls * {PRICES['request']:.10f}"
                 f" + {gb_seconds} * {gb_second:.10f})"
             ),
             using_metrics={
@@ -350,7 +356,6 @@ class Monitoring(Construct):
                 f"{name}_ms": function.metric_duration(statistic="Sum"),
             },
             label=f"Lambda: {name}",
-            period=period,
         )
 
     # -- queries
@@ -383,7 +388,12 @@ def _about_the_cost(architecture: str) -> str:
     )
 
 
-def _cost_of_queue(name: str, queue: sqs.Queue, period: Duration) -> cloudwatch.MathExpression:
+def _a_month(metric: str) -> str:
+    """Return how many of a metric's periods are in a month."""
+    return f"{SECONDS_A_MONTH} / PERIOD({metric})"
+
+
+def _cost_of_queue(name: str, queue: sqs.Queue) -> cloudwatch.MathExpression:
     """Count a request for each message sent, two for each received, one for each empty receive.
 
     What is received is deleted or hidden by another request.
@@ -396,10 +406,9 @@ def _cost_of_queue(name: str, queue: sqs.Queue, period: Duration) -> cloudwatch.
     price = PRICES["fifo" if queue.fifo else "standard"]
     requests = f"FILL({name}_sent, 0) + 2 * FILL({name}_received, 0) + FILL({name}_empty, 0)"
     return cloudwatch.MathExpression(
-        expression=f"{DAYS_A_MONTH} * {price:.10f} * ({requests})",
+        expression=f"{_a_month(f'{name}_sent')} * {price:.10f} * ({requests})",
         using_metrics=metrics,
         label=f"SQS: {name}",
-        period=period,
     )
 
 

@@ -6,18 +6,17 @@ Deployed with credentials of that account, from the agent's own settings:
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from aws_cdk import App, ArnFormat, Environment, Stack
+from aws_cdk import ArnFormat, Environment, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra.config import AgentConfig, ConfigError, load, split_kwargs
+from infra.config import AgentConfig, ConfigError, split_kwargs
 from infra.permissions import allow, allow_reading_kwargs
+from infra.synthesis import synthesize
 from infra.task_rights import JOBS_LOG_GROUP, TaskRights, log_streams, roles_of
 
 _TRUNCATED = 24
@@ -153,16 +152,5 @@ def _rights(role: TaskRunnerRole, config: AgentConfig) -> TaskRights:
     )
 
 
-def main() -> None:
-    """Synthesize the stack for the other account."""
-    app = App()
-    path = Path(app.node.try_get_context("agent") or "agent.toml")
-    try:
-        TaskAccountStack(app, load(path, app.node.get_all_context()))
-    except ConfigError as error:
-        sys.exit(str(error))
-    app.synth()
-
-
 if __name__ == "__main__":
-    main()
+    synthesize(TaskAccountStack)

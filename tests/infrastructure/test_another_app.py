@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from aws_cdk import Stack
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_s3 as s3
 from aws_cdk.assertions import Template
 
@@ -86,3 +88,38 @@ def test_functions_cannot_be_in_the_public_network_that_the_agent_makes() -> Non
     props = FargateAgentProps(config=config(), functions_in_network=True)
     with pytest.raises(ConfigError, match=r"^functions_in_network: wants a network of private"):
         FargateAgent(stack, "Agent", props)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"aws": {"role_arn": "arn:aws:iam::210987654321:role/tasks"}},
+            "AgentConfig: ecs.kwargs: cluster: must be named, for the tasks run on what this stack",
+        ),
+        (
+            {"ecs": {"kwargs": {"cpuu": 512}}},
+            "AgentConfig: ecs.kwargs: cpuu: not a parameter of register_task_definition",
+        ),
+        (
+            {
+                "deployment": {"region": "cn-north-1"},
+                "aws": {"assumable_roles": ["arn:aws:iam::123456789012:role/x"]},
+            },
+            "AgentConfig: aws.assumable_roles.0: is of the partition 'aws'",
+        ),
+    ],
+)
+def test_settings_made_in_python_are_checked_as_those_of_a_file(
+    sections: dict[str, Any], message: str
+) -> None:
+    props = FargateAgentProps(config=config(**sections))
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        FargateAgent(Stack(unbundled_app(), "an-app"), "Agent", props)
+
+
+def test_what_the_app_hands_over_need_not_be_named() -> None:
+    stack = Stack(unbundled_app(), "an-app")
+    cluster = ecs.Cluster(stack, "Cluster", vpc=ec2.Vpc(stack, "Vpc", max_azs=1))
+    settings = config(ecs={"launch_type": "EC2"})
+    FargateAgent(stack, "Agent", FargateAgentProps(config=settings, cluster=cluster))

@@ -242,6 +242,6 @@ def test_no_resource_has_a_name_that_another_agent_would_want_too() -> None:
         for id, resource in everything()["Resources"].items()
         for name in names
         if isinstance(given := resource.get("Properties", {}).get(name), str)
-        and not given.startswith("fargate-agent/")  # agent.name, which is each agent's own
+        and not given.startswith("fargate-agent/")  # saved queries go by the agent's name
     ]
     assert named == []

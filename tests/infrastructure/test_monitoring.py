@@ -95,7 +95,7 @@ def test_silence_is_five_minutes_without_a_good_poll_or_more_than_one_that_faile
 def test_what_comes_by_the_url_is_no_poll() -> None:
     silence = alarms(agent={"url": True})["NoPoll"]
     (expression,) = (m["Expression"] for m in silence["Metrics"] if "Expression" in m)
-    assert expression == "FILL(invocations, 0) - FILL(errors, 0) - FILL(requests, 0)"
+    assert expression == "FILL(invocations, 0) - FILL(SUM([errors, requests]), 0)"
     stats = {m["Id"]: m["MetricStat"]["Metric"] for m in silence["Metrics"] if "MetricStat" in m}
     assert stats["requests"]["MetricName"] == "UrlRequestCount"
     assert stats["requests"]["Dimensions"] == stats["invocations"]["Dimensions"]
@@ -200,7 +200,7 @@ def test_widgets_do_not_overlap_and_fill_no_more_than_the_width() -> None:
         taken |= cells
 
 
-def test_the_cost_of_a_day_is_that_of_its_use_by_list_prices() -> None:
+def test_the_cost_of_a_month_is_that_of_the_use_shown_by_list_prices() -> None:
     (cost,) = (w for w in dashboard() if w["properties"].get("title", "").startswith("US dollars"))
     given = {"poll_calls": 8640, "poll_ms": 864_000, "runs_sent": 1, "runs_received": 2}
     by_label = {
@@ -209,11 +209,14 @@ def test_the_cost_of_a_day_is_that_of_its_use_by_list_prices() -> None:
         if isinstance(m[0], dict)
     }
     names = {"FILL": lambda value, _: value, "runs_empty": 21_600, **given}
+    names["PERIOD"] = lambda _: 86_400
+    assert cost["properties"]["setPeriodToTimeRange"]  # else the last day, not yet over, is shown
+    assert not any("period" in metric[-1] for metric in cost["properties"]["metrics"])
 
     def dollars(label: str) -> float:
         return float(eval(by_label[label], {"__builtins__": {}}, names))
 
-    # A month of 30.4 days: 262,656 calls of 0.1 s and a quarter of a GB; 656,792 requests.
+    # A month of 730 hours: 262,800 calls of 0.1 s and a quarter of a GB; 657,152 requests.
     assert dollars("Lambda: poll") == pytest.approx(0.0525 + 0.0876, abs=0.001)
     assert dollars("SQS: runs") == pytest.approx(0.3284, abs=0.001)
     assert set(by_label) == {
