@@ -23,7 +23,7 @@ from fargate_agent.task_details import flow_run_id
 
 LAUNCHED = "launched"
 FAILURES = {
-    "dispatch": ("failed for good", "will try again"),
+    "dispatch": ("failed for good", "will try again", "not told yet"),
     "watch": ("crashed", "relaunched"),
     "poll": ("crashed", "relaunched", "enqueued again"),
 }

@@ -63,7 +63,7 @@ filter message in ['crashed', 'relaunched', 'failed for good']
 | stats count(*) as runs, latest(flow_run_id) as last_run by message, coalesce(cause, error) as why
 | sort runs desc""",
     "What is tried again, and why": """\
-filter message in ['will try again', 'not cancelled yet', 'not reconciled']
+filter message in ['will try again', 'not told yet', 'not cancelled yet', 'not reconciled']
 | stats count(*) as times, count_distinct(flow_run_id) as runs by message, error
 | sort times desc""",
     "What the healing pass mended": """\

@@ -131,8 +131,8 @@ class Deliveries:
 
     def _failed(self, run: FlowRun, record: SQSRecord, error: Exception) -> None:
         if isinstance(error, DeploymentDeleted):
-            logger.info("cancelled", **about(run), reason=str(error))
             self._end(self.launcher.orchestrator.cancelled, run, record, str(error))
+            logger.info("cancelled", **about(run), reason=str(error))
             return
         if isinstance(error, PermanentError):
             self._tell(run, record, str(error))
@@ -147,16 +147,18 @@ class Deliveries:
 
     def _tell(self, run: FlowRun, record: SQSRecord, message: str) -> None:
         """Crash the run with the reason; where even that fails, the message comes back."""
+        self._end(self.launcher.orchestrator.crash, run, record, message)
         self.metrics.add(Metric.PERMANENT_FAILURES)
         logger.error("failed for good", **about(run), error=tellable(message))
-        self._end(self.launcher.orchestrator.crash, run, record, message)
 
     def _end(
         self, end: Callable[[str, str], None], run: FlowRun, record: SQSRecord, message: str
     ) -> None:
         try:
             end(run.id, message)
-        except Exception:
+        except Exception as error:
+            why = f"{error}. To be told: {message}"
+            logger.warning("not told yet", **about(run), error=tellable(why))
             self._back_off(record)
             raise
 

@@ -13,6 +13,7 @@ import pytest
 from fargate_agent.observability import logger
 from infra.monitoring import QUERIES
 from tests.faults.profiles import world_of, world_without_agent
+from tests.support.emf import counts_in
 from tests.support.simulated_calls import Call, Fault
 from tests.support.simulated_faults import HttpStatus, fault_of
 from tests.support.simulated_tasks import FLOW_HANGS, KILLED_EARLY, SPOT_EARLY, Fate
@@ -28,6 +29,7 @@ OF_NO_RUN = {"polled", "reconciled", "cancellations", "registered task definitio
 
 CLAIMED = {
     *("enqueued", "launched", "not launched", "will try again", "failed for good", "deferred"),
+    "not told yet",
     *("crashed", "relaunched", "enqueued again", "nothing to launch", "launched before"),
 }
 WITH_TASK = {"launched", "crashed", "relaunched", "stopped"}
@@ -80,11 +82,23 @@ def a_claim_is_lost() -> None:
     world.settle()
 
 
-def a_file_is_wrong() -> None:
+def a_file_is_wrong(plan: Mapping[int, Fault] | None = None) -> World:
     world = world_of("work pool")
+    world.calls.plan.update(plan or {})
     world.s3.objects = dict.fromkeys(world.s3.objects, b"{")
     world.schedule(0, ends=["CRASHED"])
     world.settle()
+    return world
+
+
+def prefect_does_not_hear_of_it() -> None:
+    """Play a run that fails for good, which Prefect will not be told at first."""
+    *_, told = (
+        call
+        for call in a_file_is_wrong().calls.made
+        if call.function == "dispatch" and call.operation.endswith("set_state")
+    )
+    a_file_is_wrong({told.number: HttpStatus(status=403)})
 
 
 def an_event_is_lost(fate: Fate, ends: str, plan: Mapping[int, Fault] | None = None) -> World:
@@ -137,7 +151,7 @@ def test_every_line_about_a_run_names_it(lines: Callable[[], Lines]) -> None:
     everything_happens()
 
     written = lines()
-    assert CLAIMED - {"launched before", "enqueued again"} <= written.keys()
+    assert CLAIMED - {"launched before", "enqueued again", "not told yet"} <= written.keys()
     for message, found in written.items():
         for line in found:
             assert message in OF_NO_RUN or line["flow_run_id"], message
@@ -154,6 +168,17 @@ def test_a_run_is_told_of_once_at_each_step(lines: Callable[[], Lines]) -> None:
     assert steps == {"enqueued": 1, "deferred": 1, "launched": 1}
 
 
+def test_a_failure_for_good_is_told_of_when_its_run_was_told(
+    lines: Callable[[], Lines], capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefect_does_not_hear_of_it()
+
+    written = lines()
+    assert len(written["not told yet"]) == 1
+    assert len(written["failed for good"]) == 2  # one of each of the two worlds
+    assert counts_in(capsys.readouterr().out)["PermanentFailures", "fargate-agent"] == 2
+
+
 def test_an_idle_agent_writes_no_line(lines: Callable[[], Lines]) -> None:
     world_of("work pool", poll_interval_seconds=10).run_for(600)
 
@@ -165,6 +190,7 @@ def test_the_saved_queries_ask_for_lines_and_fields_that_are_written(
 ) -> None:
     everything_happens()
     healing_is_needed_and_fails()
+    prefect_does_not_hear_of_it()
     ecs_is_down_while_a_run_is_cancelled()
     written = lines()
 
