@@ -165,3 +165,7 @@ def cost(results: Mapping[str, Any]) -> dict[str, str]:
     }
     besides = markdown(["", "a month"], [[name, f"${price:.2f}"] for name, price in extra.items()])
     return {"idle": idle, "by-runs": by_runs, "besides": besides}
+
+
+if __name__ == "__main__":
+    write()
