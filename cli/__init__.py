@@ -4,10 +4,7 @@ It reads a deployed agent with the very code that ships to the functions, which 
 package: hence the path.
 """
 
-import os
 import sys
 from pathlib import Path
 
-# The functions' log is for CloudWatch, not for a terminal.
-os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 sys.path.append(str(Path(__file__).parents[1] / "lambdas"))

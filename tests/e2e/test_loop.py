@@ -192,7 +192,13 @@ def test_every_change_of_a_task_is_an_event_of_prefects(loop: Loop, runs: dict[s
 def test_everybody_had_the_rights_of_its_own_role_and_was_refused_nothing(
     loop: Loop, ended_by_others: dict[str, str]
 ) -> None:
-    made = loop.cloud.judgements()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:  # the schedule fires once a minute
+        made = loop.cloud.judgements()
+        fired = any(judgement.action == "lambda:InvokeFunction" for judgement in made)
+        if fired or time.monotonic() > deadline:
+            break
+        time.sleep(1)
     used: dict[str, set[str]] = {}
     for judgement in made:
         used.setdefault(judgement.role or judgement.principal, set()).add(judgement.action)

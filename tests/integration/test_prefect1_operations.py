@@ -54,7 +54,7 @@ def test_a_run_that_was_given_up_is_scheduled_again_and_launched(
         MessageGroupId=run_id,
         MessageDeduplicationId=run_id,
     )
-    world1.server.set_state(run_id, "Failed")
+    world1.server.set_state(run_id, "Failed", "Gave up after 200 tries: ThrottlingException")
 
     done = run(monkeypatch, agent, "redrive", run_id)
 

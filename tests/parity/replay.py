@@ -91,7 +91,7 @@ def replay(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repla
 
 
 def _client_of(prefect: Prefect1Server, token: str) -> Any:
-    def client(_url: str, _authorization: Any) -> JsonClient:
+    def client(_url: str, _authorization: Any, **_: Any) -> JsonClient:
         return JsonClient(prefect.url, lambda _: f"Bearer {token}" if token else None)
 
     return client

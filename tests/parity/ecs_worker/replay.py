@@ -89,7 +89,9 @@ def _deployed(
         patched.setattr(settings, "SETTINGS_FILE", written)
         patched.setattr(boto3, "DEFAULT_SESSION", _session())
         patched.setitem(_defaults_of(TaskDefinitions.__init__), "sleep", _sleep)
-        patched.setattr(clients, "JsonClient", lambda *_: JsonClient(prefect.url, lambda _: None))
+        patched.setattr(
+            clients, "JsonClient", lambda *_, **__: JsonClient(prefect.url, lambda _: None)
+        )
         settings.load.cache_clear()
         yield
     settings.load.cache_clear()
