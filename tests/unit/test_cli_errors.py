@@ -101,17 +101,16 @@ def test_settings_of_another_version_are_told_as_that(monkeypatch: pytest.Monkey
         Deployed("agent").settings()
 
 
-def test_what_is_shown_is_no_markup_and_no_emoji(monkeypatch: pytest.MonkeyPatch) -> None:
-    file = io.StringIO()
-    monkeypatch.setattr(output.console, "file", file)
+def test_what_is_shown_is_no_markup_and_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
     table = Table("of")
     table.add_row("pool [dev] [/dev]")
 
     output.show(None, table, as_json=False)
     output.show(None, "arn:aws:secretsmanager:::secret:key [/dev]", as_json=False)
 
-    assert "pool [dev] [/dev]" in file.getvalue()
-    assert ":::secret:key [/dev]" in file.getvalue()
+    said = capsys.readouterr().out
+    assert "pool [dev] [/dev]" in said
+    assert ":::secret:key [/dev]" in said
 
 
 def test_help_needs_no_agent(tmp_path: Path) -> None:
